@@ -1,0 +1,177 @@
+"""System checks: an Error only for what cannot work; a site may install the app before it switches to it."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from django.apps import AppConfig, apps
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Tags, register
+from django.core.checks import Warning as Caution
+from django.db import connections, router
+from django.utils.module_loading import import_string
+from post_office import settings as post_office
+from post_office.models import Email
+
+from mailqueue.conf import problems
+from mailqueue.delivery.backends import canonical, configured_aliases, delivers_to_itself
+from mailqueue.models import Attempt
+
+OLDEST_POSTGRES = 14
+IGNORED = (
+    "MAX_RETRIES",
+    "RETRY_INTERVAL",
+    "BATCH_SIZE",
+    "THREADS_PER_PROCESS",
+    "BATCH_DELIVERY_TIMEOUT",
+    "SENDING_ORDER",
+)
+
+
+@register(Tags.compatibility)
+def check_settings(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
+    """mailqueue.E001: a key of MAILQUEUE is unknown, or its value is not allowed."""
+    return [
+        Error(f'MAILQUEUE["{problem.key}"] {problem.message}', hint=problem.remedy, id="mailqueue.E001")
+        for problem in problems(getattr(settings, "MAILQUEUE", {}))
+    ]
+
+
+@register(Tags.compatibility)
+def check_app_order(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
+    """mailqueue.E002: post_office comes first, so that its command and its admin win."""
+    names = [config.name for config in apps.get_app_configs()]
+    if names.index("mailqueue") < names.index("post_office"):
+        return []
+    return [
+        Error(
+            'INSTALLED_APPS names "post_office" before "mailqueue", so that post_office\'s command would run.',
+            hint='Put "mailqueue" before "post_office".',
+            id="mailqueue.E002",
+        )
+    ]
+
+
+@register(Tags.compatibility)
+def check_backends(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
+    """mailqueue.E003, E004, W001: the queueing backend and the delivering ones."""
+    return [*_queueing(), *_delivering()]
+
+
+def _queueing() -> Iterator[CheckMessage]:
+    setting, path = "EMAIL_BACKEND", getattr(settings, "EMAIL_BACKEND", "")
+    if post_office.mailers_are_configured():
+        setting, path = 'MAILERS["default"]["BACKEND"]', settings.MAILERS.get("default", {}).get("BACKEND", "")
+    from mailqueue.outbox.backend import EmailBackend
+
+    if not _is_ours(path, EmailBackend):
+        yield Caution(
+            f"{setting} is \"{path}\", not mailqueue's backend: Django's mail does not go through the outbox.",
+            hint=f'Set {setting} = "mailqueue.EmailBackend".',
+            id="mailqueue.W001",
+        )
+
+
+def _is_ours(path: str, backend: type) -> bool:
+    try:
+        found = import_string(path)
+    except ImportError:
+        return False
+    return isinstance(found, type) and issubclass(found, backend)
+
+
+def _delivering() -> Iterator[CheckMessage]:
+    default = canonical("")
+    is_mailers = post_office.mailers_are_configured()
+    remedy = (
+        'Name a mailer that delivers in POST_OFFICE = {"DEFAULT_MAILER": "smtp"}, and configure it in MAILERS.'
+        if is_mailers
+        else 'Set POST_OFFICE = {"BACKENDS": {"default": "django.core.mail.backends.smtp.EmailBackend"}}.'
+    )
+    aliases = configured_aliases()
+    if default not in aliases:
+        yield Error(
+            f'No delivering backend is configured under the alias "{default}", which mail goes through by default.',
+            hint=remedy,
+            id="mailqueue.E003",
+        )
+    for alias in aliases:
+        if delivers_to_itself(alias):
+            yield Error(
+                f'The delivering backend "{alias}" only queues: what it is given is queued again, for ever.',
+                hint=remedy,
+                id="mailqueue.E004",
+            )
+
+
+@register(Tags.compatibility)
+def check_post_office(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
+    """mailqueue.W002, W003: settings of post_office that get in the way, or that mailqueue does not follow."""
+    found: list[CheckMessage] = []
+    if post_office.get_celery_enabled():
+        found.append(
+            Caution(
+                "POST_OFFICE[\"CELERY_ENABLED\"] is on: post_office's Celery task sends mail beside our sender, "
+                "without its claims, so that a mail may go out twice.",
+                hint='Remove POST_OFFICE["CELERY_ENABLED"] and run `python manage.py send_queued_mail`.',
+                id="mailqueue.W002",
+            )
+        )
+    if ignored := sorted(set(IGNORED) & set(post_office.get_config())):
+        found.append(
+            Caution(
+                f"mailqueue does not follow these settings of POST_OFFICE: {', '.join(ignored)}.",
+                hint="Remove them; MAILQUEUE has RETRY_DELAYS, GIVE_UP_AFTER and CONCURRENCY.",
+                id="mailqueue.W003",
+            )
+        )
+    return found
+
+
+@register(Tags.database)
+def check_database(
+    app_configs: Sequence[AppConfig] | None, databases: Sequence[str] | None = None, **_: Any
+) -> list[CheckMessage]:
+    """mailqueue.E005, E006, W004: the database can't do it, the tables are apart, the lane index is missing."""
+    alias = router.db_for_write(Email)
+    found: list[CheckMessage] = []
+    if router.db_for_write(Attempt) != alias:
+        found.append(
+            Error(
+                f'Mail is written to the database "{alias}", mailqueue\'s tables to "{router.db_for_write(Attempt)}".',
+                hint='Let your database router treat the app "mailqueue" like "post_office".',
+                id="mailqueue.E006",
+            )
+        )
+    if alias not in (databases or ()):
+        return found
+    connection: Any = connections[alias]
+    if connection.vendor != "postgresql" or connection.pg_version < OLDEST_POSTGRES * 10000:
+        found.append(
+            Error(
+                f'The database "{alias}" is not PostgreSQL {OLDEST_POSTGRES} or newer; mailqueue needs its '
+                "SELECT … FOR UPDATE SKIP LOCKED.",
+                hint="Use a PostgreSQL that is still maintained, or route post_office and mailqueue to one.",
+                id="mailqueue.E005",
+            )
+        )
+    elif _lacks_lane_index(connection):
+        found.append(
+            Caution(
+                "The lane index mailqueue_lane is missing or invalid: claims will scan the whole table of mails.",
+                hint="Run `python manage.py migrate mailqueue 0002` and then `python manage.py migrate mailqueue`.",
+                id="mailqueue.W004",
+            )
+        )
+    return found
+
+
+LANE_INDEX = """
+SELECT to_regclass('post_office_email') IS NOT NULL AND to_regclass('mailqueue_attempt') IS NOT NULL AND NOT EXISTS (
+    SELECT FROM pg_index WHERE indexrelid = to_regclass('mailqueue_lane') AND indisvalid)
+"""
+
+
+def _lacks_lane_index(connection: Any) -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute(LANE_INDEX)
+        return bool(cursor.fetchone()[0])

@@ -1,0 +1,53 @@
+"""Hold what has been lying in the queue for more than two days before mailqueue came: nobody expects it any more."""
+
+from typing import Any
+
+from django.db import migrations, router
+
+NOTE = "It had been queued for more than 48 hours when mailqueue was installed."
+
+HOLD = """
+WITH old AS (
+    UPDATE post_office_email SET status = 1
+    WHERE status IN (2, 3) AND scheduled_time IS NULL AND created < now() - interval '48 hours'
+    RETURNING id
+)
+INSERT INTO mailqueue_mailstate (email_id, reason, note, stopped_by, stopped_at)
+SELECT id, 'held', %s, 'mailqueue', now() FROM old
+"""
+RELEASE = """
+UPDATE post_office_email SET status = 2
+WHERE status = 1 AND id IN (SELECT email_id FROM mailqueue_mailstate WHERE reason = 'held' AND note = %s)
+"""
+
+
+def is_home(alias: str) -> bool:
+    return router.allow_migrate(alias, "post_office", model_name="email") and router.allow_migrate(
+        alias, "mailqueue", model_name="mailstate"
+    )
+
+
+def hold(apps: Any, schema_editor: Any) -> None:
+    if not is_home(schema_editor.connection.alias):
+        return
+    with schema_editor.connection.cursor() as cursor:
+        cursor.execute(HOLD, [NOTE])
+        held_count = cursor.rowcount
+    if held_count:
+        print(
+            f"\n  {held_count} mails had been queued for more than 48 hours. They are held, not sent: "
+            "look at them in the admin (state: held) and requeue those that are still wanted.",
+        )
+
+
+def release(apps: Any, schema_editor: Any) -> None:
+    if not is_home(schema_editor.connection.alias):
+        return
+    with schema_editor.connection.cursor() as cursor:
+        cursor.execute(RELEASE, [NOTE])
+
+
+class Migration(migrations.Migration):
+    dependencies = [("mailqueue", "0003_lane_index")]
+
+    operations = [migrations.RunPython(hold, release)]
