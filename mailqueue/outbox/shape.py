@@ -1,0 +1,95 @@
+"""Which messages post_office's `Email` holds without loss. All others keep their exact bytes beside it."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from django.core.mail import EmailAlternative, EmailAttachment, EmailMessage, EmailMultiAlternatives
+from django.utils.functional import Promise
+
+from mailqueue.outbox.addresses import join_addresses, split_addresses
+
+SUBJECT_LIMIT = 989
+FROM_LIMIT = 254
+NAME_LIMIT = 255
+MESSAGE_ID_LIMIT = 255
+
+
+def is_plain(message: EmailMessage) -> bool:
+    """Whether every part of the message has a column of `Email` or a row of `Attachment` to stand in."""
+    return (
+        type(message) in (EmailMessage, EmailMultiAlternatives)
+        and message.encoding is None
+        and _has_default_structure(message)
+        and _has_plain_bodies(message)
+        and _has_plain_headers(message)
+        and all(_is_plain_attachment(attachment) for attachment in message.attachments)
+    )
+
+
+def _has_default_structure(message: EmailMessage) -> bool:
+    return not {"mixed_subtype", "alternative_subtype", "message", "recipients"} & vars(message).keys()
+
+
+def _has_plain_bodies(message: EmailMessage) -> bool:
+    if not _is_text(message.body):
+        return False
+    alternatives = getattr(message, "alternatives", None) or []
+    if message.content_subtype == "html":
+        return bool(message.body) and not alternatives
+    return message.content_subtype == "plain" and (
+        not alternatives or (bool(message.body) and len(alternatives) == 1 and _is_html(alternatives[0]))
+    )
+
+
+def _is_html(alternative: Any) -> bool:
+    content, mimetype = EmailAlternative(*alternative)
+    return mimetype == "text/html" and bool(content) and _is_text(content)
+
+
+def _has_plain_headers(message: EmailMessage) -> bool:
+    return (
+        _is_text(message.subject, limit=SUBJECT_LIMIT)
+        and _is_text(message.from_email, limit=FROM_LIMIT)
+        and all(_survive_joining(addresses) for addresses in (message.to, message.cc, message.bcc))
+        and all(_is_plain_header(name, value) for name, value in message.extra_headers.items())
+    )
+
+
+def _is_plain_header(name: Any, value: Any) -> bool:
+    limit = MESSAGE_ID_LIMIT if isinstance(name, str) and name.lower() == "message-id" else None
+    return _is_text(name) and _is_text(value, limit=limit)
+
+
+def _survive_joining(addresses: Iterable[Any]) -> bool:
+    given = list(addresses)
+    return all(_is_text(address) for address in given) and (
+        split_addresses(join_addresses(map(str, given))) == [str(address) for address in given]
+    )
+
+
+def _is_plain_attachment(attachment: Any) -> bool:
+    if not isinstance(attachment, tuple):
+        return False
+    name, content, mimetype = EmailAttachment(*attachment)
+    if not (name and _is_text(name, limit=NAME_LIMIT) and _is_text(mimetype, limit=NAME_LIMIT)):
+        return False
+    maintype, _, subtype = mimetype.partition("/")
+    if not subtype or ";" in subtype or maintype == "message":
+        return False
+    return isinstance(content, str) and _is_utf8(content) if maintype == "text" else isinstance(content, bytes)
+
+
+def _is_text(value: Any, *, limit: int | None = None) -> bool:
+    """Whether a text column takes the value and gives it back unchanged."""
+    if not isinstance(value, str | Promise):
+        return False
+    text = str(value)
+    return "\0" not in text and _is_utf8(text) and (limit is None or len(text) <= limit)
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

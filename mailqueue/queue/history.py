@@ -1,0 +1,96 @@
+"""What earlier attempts say about a mail: how often it was tried in this round, and who has it already."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from mailqueue.delivery.outcomes import Stage, Verdict
+from mailqueue.models import FINAL_OUTCOMES, AttemptOutcome
+
+HISTORY = """
+SELECT a.email_id, a.outcome, a.is_counted, a.stage, a.recipients,
+    extract(epoch FROM now() - a.claimed_at)::float8, coalesce(a.finished_at <= s.stopped_at, false)
+FROM mailqueue_attempt a LEFT JOIN mailqueue_mailstate s ON s.email_id = a.email_id
+WHERE a.email_id = ANY(%s) AND a.outcome IS NOT NULL ORDER BY a.email_id, a.id
+"""
+
+SESSION_STAGES = frozenset({Stage.MAIL, Stage.RCPT, Stage.DATA, Stage.BODY})
+
+
+@dataclass(slots=True)
+class History:
+    """One mail's past. A round begins when the mail is queued and ends when it is sent or stopped."""
+
+    counted: int = 0
+    """Attempts of this round that the message or a recipient is to blame for."""
+    first_counted_ago: float = 0.0
+    """Seconds since the first of them, by the database's clock."""
+    deferred: int = 0
+    """Attempts of this round that the backend broke off in the middle of the session."""
+    unknown: int = 0
+    """Attempts of this round of which nobody knows how they ended."""
+    accepted: set[str] = field(default_factory=set)
+    """Recipients who have the mail, since it was last sent in full."""
+    refused: set[str] = field(default_factory=set)
+    """Recipients who were refused for good in this round."""
+
+    def add(
+        self,
+        *,
+        outcome: str,
+        is_counted: bool,
+        stage: str = "",
+        recipients: dict[str, Any] | None = None,
+        ago: float = 0.0,
+        was_stopped: bool = False,
+    ) -> None:
+        """Take in the next closed attempt, in order; `was_stopped` says that the mail was stopped at or after it."""
+        for address, result in (recipients or {}).items():
+            if result["verdict"] == Verdict.SENT:
+                self.accepted.add(address)
+            elif result["verdict"] == Verdict.FAIL:
+                self.refused.add(address)
+        if is_counted:
+            self.first_counted_ago = self.first_counted_ago if self.counted else ago
+            self.counted += 1
+        self.deferred += outcome == AttemptOutcome.DEFERRED and stage in SESSION_STAGES
+        self.unknown += outcome == AttemptOutcome.UNKNOWN
+        if was_stopped or outcome in FINAL_OUTCOMES:
+            self._begin_round(keep_accepted=outcome != AttemptOutcome.SENT)
+
+    def _begin_round(self, *, keep_accepted: bool) -> None:
+        self.counted = self.deferred = self.unknown = 0
+        self.first_counted_ago = 0.0
+        self.refused = set()
+        if not keep_accepted:
+            self.accepted = set()
+
+    def pending(self, recipients: Sequence[str]) -> list[str]:
+        """Return those recipients to whom the mail is still to be sent."""
+        return [address for address in recipients if address not in self.accepted and address not in self.refused]
+
+
+def read_histories(cursor: Any, email_ids: Iterable[int]) -> dict[int, History]:
+    """Return the history of every mail that has one."""
+    histories: dict[int, History] = {}
+    ids = list(email_ids)
+    if not ids:
+        return histories
+    cursor.execute(HISTORY, [ids])
+    for email_id, outcome, is_counted, stage, recipients, ago, was_stopped in cursor.fetchall():
+        history = histories.setdefault(email_id, History())
+        history.add(
+            outcome=outcome,
+            is_counted=is_counted,
+            stage=stage,
+            recipients=_parsed(recipients),
+            ago=ago,
+            was_stopped=was_stopped,
+        )
+    return histories
+
+
+def _parsed(recipients: str | None) -> dict[str, Any]:
+    # Django's connections leave JSON to its JSONField.
+    return dict(json.loads(recipients)) if recipients else {}

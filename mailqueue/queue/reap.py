@@ -1,0 +1,47 @@
+"""Reaping: what senders left behind that died or lost their lease."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mailqueue.conf import Configuration
+from mailqueue.queue.unknown import treat_unknown
+
+LIMIT = 500
+
+REAP = """
+WITH dead AS MATERIALIZED (
+    SELECT id, email_id, started_at FROM mailqueue_attempt
+    WHERE finished_at IS NULL AND (lease_until < clock_timestamp() OR sender = ANY(%s))
+    ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED
+), returned AS (
+    DELETE FROM mailqueue_attempt WHERE id IN (SELECT id FROM dead WHERE started_at IS NULL) RETURNING email_id
+), unknown AS (
+    UPDATE mailqueue_attempt SET finished_at = clock_timestamp(), outcome = 'unknown', stage = ''
+    WHERE id IN (SELECT id FROM dead WHERE started_at IS NOT NULL) RETURNING email_id
+)
+SELECT email_id, false FROM returned UNION ALL SELECT email_id, true FROM unknown
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Reaped:
+    """Mails whose claim was taken away from a dead sender."""
+
+    returned: list[int]
+    """Nothing was sent: they are in the queue again."""
+    unknown: list[int]
+    """They had been started: nobody knows whether the server took them."""
+
+
+def reap(cursor: Any, *, configuration: Configuration, dead_senders: Sequence[str] = ()) -> Reaped:
+    """Close what is left of claims whose lease has ended, or whose sender is proven dead. Any host may do it."""
+    cursor.execute(REAP, [list(dead_senders), LIMIT])
+    rows = cursor.fetchall()
+    reaped = Reaped(
+        returned=[email_id for email_id, is_unknown in rows if not is_unknown],
+        unknown=[email_id for email_id, is_unknown in rows if is_unknown],
+    )
+    if reaped.unknown:
+        treat_unknown(cursor, reaped.unknown, configuration=configuration)
+    return reaped

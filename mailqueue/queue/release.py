@@ -1,0 +1,23 @@
+"""Handing claims back: the mail is in the queue again as if nobody had touched it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+RELEASE = "DELETE FROM mailqueue_attempt WHERE id = ANY(%s) AND outcome IS NULL AND sender = %s"
+
+RELEASE_ALL_BUT = """
+DELETE FROM mailqueue_attempt
+WHERE finished_at IS NULL AND sender = %s AND NOT (id = ANY(%s))
+"""
+
+
+def release(cursor: Any, attempt_ids: Sequence[int], *, sender: str) -> None:
+    """Hand back attempts for which nothing was sent; a crash before the commit leaves them to their lease's end."""
+    if attempt_ids:
+        cursor.execute(RELEASE, [list(attempt_ids), sender])
+
+
+def release_all_but(cursor: Any, attempt_ids: Sequence[int], *, sender: str) -> int:
+    """Hand back what this sender holds without knowing it, after a commit whose answer was lost."""
+    cursor.execute(RELEASE_ALL_BUT, [sender, list(attempt_ids)])
+    return int(cursor.rowcount)

@@ -1,0 +1,158 @@
+"""Settling: closing attempts, and saying on the mail what became of it."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from post_office.models import STATUS
+
+from mailqueue.models import AttemptOutcome, StopReason
+
+# What lost its lease may write one thing only: that the server accepted the mail, also into an attempt that was
+# declared unknown meanwhile. The predicates keep away from the partial index on `finished_at`.
+CLOSE = """
+UPDATE mailqueue_attempt a SET
+    finished_at = clock_timestamp(), outcome = g.outcome, is_counted = g.is_counted, stage = g.stage,
+    reply_code = g.reply_code, enhanced_code = g.enhanced_code, reply = g.reply, error = g.error,
+    recipients = g.recipients
+FROM unnest(%s::bigint[], %s::uuid[], %s::text[], %s::boolean[], %s::text[], %s::int[], %s::text[], %s::text[],
+            %s::text[], %s::jsonb[], %s::boolean[])
+    AS g(id, token, outcome, is_counted, stage, reply_code, enhanced_code, reply, error, recipients, is_accepted)
+WHERE a.id = g.id AND a.token = g.token AND (
+    (a.outcome IS NULL AND (g.is_accepted OR a.lease_until > clock_timestamp()))
+    OR (a.outcome = 'unknown' AND g.is_accepted))
+RETURNING a.id
+"""
+
+SENT = f"UPDATE post_office_email SET status = {STATUS.sent}, last_updated = now() WHERE id = ANY(%s)"
+
+RETRY = f"""
+UPDATE post_office_email e SET status = {STATUS.requeued}, last_updated = now(),
+    scheduled_time = now() + g.delay * interval '1 second',
+    number_of_retries = coalesce(e.number_of_retries, 0) + g.is_counted::int
+FROM unnest(%s::bigint[], %s::float8[], %s::boolean[]) AS g(email_id, delay, is_counted)
+WHERE e.id = g.email_id AND e.status IN (2, 3)
+"""
+
+STOP = f"""
+WITH given AS (
+    SELECT * FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::text[]) AS g(email_id, reason, note, stopped_by)
+), stopped AS (
+    UPDATE post_office_email e SET status = {STATUS.failed}, last_updated = now()
+    FROM given WHERE e.id = given.email_id RETURNING e.id
+)
+INSERT INTO mailqueue_mailstate (email_id, reason, note, stopped_by, stopped_at)
+SELECT email_id, reason, note, stopped_by, clock_timestamp() FROM given WHERE email_id IN (SELECT id FROM stopped)
+ON CONFLICT (email_id) DO UPDATE SET reason = excluded.reason, note = excluded.note,
+    stopped_by = excluded.stopped_by, stopped_at = excluded.stopped_at
+"""
+
+LOG = """
+INSERT INTO post_office_log (email_id, date, status, exception_type, message)
+SELECT e.id, now(), g.status, g.exception_type, g.message
+FROM unnest(%s::bigint[], %s::int[], %s::text[], %s::text[]) AS g(email_id, status, exception_type, message)
+JOIN post_office_email e ON e.id = g.email_id
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """How to close one attempt, and what to do with its mail.
+
+    With `retry_after` the mail waits that many seconds; with `stop` it goes out no more; with neither it is sent when
+    the outcome says so, and otherwise stays in the queue as it stands.
+    """
+
+    attempt_id: int
+    email_id: int
+    token: str
+    outcome: AttemptOutcome
+    is_accepted: bool = False
+    """The server took the mail for at least one recipient in this attempt."""
+    is_counted: bool = False
+    stage: str = ""
+    reply_code: int | None = None
+    enhanced_code: str = ""
+    reply: str = ""
+    error: str = ""
+    recipients: dict[str, Any] | None = None
+    retry_after: float | None = None
+    stop: StopReason | None = None
+    note: str = ""
+
+    @property
+    def is_sent(self) -> bool:
+        return self.outcome in (AttemptOutcome.SENT, AttemptOutcome.PARTLY_SENT)
+
+
+def settle(cursor: Any, settlements: Sequence[Settlement], *, log_successes: bool = False) -> set[int]:
+    """Close attempts and bring their mails to where they belong; return the ids of the attempts that were closed.
+
+    An attempt that this sender has lost stays as it is, unless the server accepted the mail. Settling twice is
+    harmless, so that a commit whose answer was lost may be repeated.
+    """
+    if not settlements:
+        return set()
+    closed_ids = _close(cursor, settlements)
+    closed = [s for s in settlements if s.attempt_id in closed_ids]
+    sent = [s.email_id for s in closed if s.is_sent]
+    if sent:
+        cursor.execute(SENT, [sent])
+    retried = [s for s in closed if s.retry_after is not None]
+    if retried:
+        cursor.execute(
+            RETRY,
+            [[s.email_id for s in retried], [s.retry_after for s in retried], [s.is_counted for s in retried]],
+        )
+    stop(cursor, [(s.email_id, s.stop, s.note) for s in closed if s.stop], by="")
+    _log(cursor, closed, log_successes=log_successes)
+    return closed_ids
+
+
+def stop(cursor: Any, stops: Iterable[tuple[int, StopReason, str]], *, by: str) -> None:
+    """Take mails out of the queue, saying why."""
+    rows = list(stops)
+    if rows:
+        ids, reasons, notes = zip(*rows, strict=True)
+        cursor.execute(STOP, [list(ids), [str(reason) for reason in reasons], list(notes), [by] * len(rows)])
+
+
+def _close(cursor: Any, settlements: Sequence[Settlement]) -> set[int]:
+    columns = [
+        [s.attempt_id for s in settlements],
+        [s.token for s in settlements],
+        [str(s.outcome) for s in settlements],
+        [s.is_counted for s in settlements],
+        [s.stage for s in settlements],
+        [s.reply_code for s in settlements],
+        [s.enhanced_code for s in settlements],
+        [s.reply for s in settlements],
+        [s.error for s in settlements],
+        [None if s.recipients is None else json.dumps(s.recipients) for s in settlements],
+        [s.is_accepted for s in settlements],
+    ]
+    cursor.execute(CLOSE, columns)
+    return {attempt_id for (attempt_id,) in cursor.fetchall()}
+
+
+def _log(cursor: Any, closed: Sequence[Settlement], *, log_successes: bool) -> None:
+    logged = [s for s in closed if (log_successes if s.is_sent else s.is_counted or s.stop)]
+    if not logged:
+        return
+    cursor.execute(
+        LOG,
+        [
+            [s.email_id for s in logged],
+            [STATUS.sent if s.is_sent else STATUS.failed for s in logged],
+            [s.error for s in logged],
+            [_text(s) for s in logged],
+        ],
+    )
+
+
+def _text(settlement: Settlement) -> str:
+    if settlement.is_sent:
+        return ""
+    reply = " ".join(p for p in (str(settlement.reply_code or ""), settlement.enhanced_code, settlement.reply) if p)
+    return reply or settlement.note or settlement.error
