@@ -1,0 +1,1 @@
+"""The process that sends: one loop for the database, connections in threads, nothing that dies of a mail."""

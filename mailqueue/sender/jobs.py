@@ -1,0 +1,45 @@
+"""What a connection works on, and the lease it works under."""
+
+import threading
+import time
+from dataclasses import dataclass, field
+
+from post_office.models import Email
+
+from mailqueue.delivery.letter import Letter
+from mailqueue.queue.claim import Claim
+from mailqueue.queue.history import History
+from mailqueue.sender.clock import boot_time
+
+
+class Lease:
+    """How long this process may go on with a mail, by the boot-time clock. Extended by the loop, asked by the threads.
+
+    It is counted from before the database was asked, and so ends no later than the database's.
+    """
+
+    def __init__(self, *, asked_at: float, seconds: float) -> None:
+        self._until = asked_at + seconds
+        self._is_revoked = threading.Event()
+
+    def extend(self, *, asked_at: float, seconds: float) -> None:
+        self._until = asked_at + seconds
+
+    def revoke(self) -> None:
+        """End it now: nothing that has not passed the final dot may pass it any more."""
+        self._is_revoked.set()
+
+    def is_open(self) -> bool:
+        return not self._is_revoked.is_set() and boot_time() < self._until
+
+
+@dataclass(slots=True)
+class Job:
+    """One started attempt on its way."""
+
+    claim: Claim
+    email: Email
+    letter: Letter
+    history: History
+    lease: Lease
+    started_at: float = field(default_factory=time.monotonic)

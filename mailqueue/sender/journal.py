@@ -1,0 +1,149 @@
+"""The acceptance journal: what this process knows to be accepted, on disk before anything else happens to that mail.
+
+It survives a killed process, not a power cut: it is not synced. The lock on its file is also the proof of life of the
+process that writes it.
+"""
+
+import fcntl
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from django.db import connections
+
+from mailqueue.models import AttemptOutcome
+from mailqueue.queue.settle import Settlement
+from mailqueue.sender.log import instrument
+
+SUFFIX = ".journal"
+LIMIT_BYTES = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """One line: the server took this mail. Only the token is proof, ids are not."""
+
+    attempt_id: int
+    email_id: int
+    token: str
+    outcome: str
+    reply_code: int | None
+    reply: str
+    recipients: dict[str, Any] | None = None
+    retry_after: float | None = None
+
+    @classmethod
+    def of(cls, settlement: Settlement) -> "Acceptance":
+        return cls(**{entry.name: getattr(settlement, entry.name) for entry in fields(cls)})
+
+    def settlement(self) -> Settlement:
+        """Return how to settle the attempt, also when it was declared unknown meanwhile."""
+        values = asdict(self) | {"outcome": AttemptOutcome(self.outcome)}
+        return Settlement(**values, is_accepted=True, is_counted=self.retry_after is not None)
+
+
+def journal_folder(state_dir: Path, *, using: str) -> Path:
+    """Return the folder for the journals of senders of one database: several projects may share a state folder."""
+    settings = connections[using].settings_dict
+    identity = "\n".join(str(settings[name]) for name in ("HOST", "PORT", "NAME"))
+    return state_dir / "journals" / hashlib.sha256(identity.encode()).hexdigest()[:16]
+
+
+class Journal:
+    """The journal of one living sender.
+
+    A disk that is full or may not be written is said once and loudly; sending goes on, and a crash then leaves
+    more mails unknown than it would.
+    """
+
+    def __init__(self, folder: Path, *, sender: str) -> None:
+        self.path = folder / f"{sender}{SUFFIX}"
+        self._fd = self._open()
+
+    def _open(self) -> int | None:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            fd = os.open(self.path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._complain(error)
+            return None
+        return fd
+
+    def write(self, acceptance: Acceptance) -> None:
+        """Append one acceptance. Called by the connections, each with a single write."""
+        if self._fd is None:
+            return
+        try:
+            os.write(self._fd, json.dumps(asdict(acceptance)).encode() + b"\n")
+        except OSError as error:
+            self._complain(error)
+
+    def trim(self) -> None:
+        """Empty the journal once it has grown: everything in it is settled."""
+        if self._fd is not None and os.fstat(self._fd).st_size > LIMIT_BYTES:
+            os.ftruncate(self._fd, 0)
+
+    def close(self, *, is_settled: bool) -> None:
+        """Let go of the lock; remove the file when nothing in it is still to be settled."""
+        if self._fd is None:
+            return
+        if is_settled:
+            self.path.unlink(missing_ok=True)
+        os.close(self._fd)
+        self._fd = None
+
+    def _complain(self, error: OSError) -> None:
+        instrument("journal.failed", level=logging.ERROR, path=self.path, error=error)
+
+
+@dataclass(slots=True)
+class DeadJournal:
+    """The journal of a sender of this host whose process is gone, held so that nobody else takes it."""
+
+    sender: str
+    acceptances: list[Acceptance]
+    path: Path
+    fd: int
+
+    def remove(self) -> None:
+        """Forget it; called when its acceptances are settled in the database."""
+        self.path.unlink(missing_ok=True)
+        os.close(self.fd)
+
+    def leave(self) -> None:
+        """Put it back for another time."""
+        os.close(self.fd)
+
+
+def dead_journals(folder: Path, *, besides: Path) -> Iterator[DeadJournal]:
+    """Yield the journals of processes that are gone: those whose lock can be had."""
+    for path in sorted(folder.glob(f"*{SUFFIX}")) if folder.is_dir() else ():
+        if path == besides:
+            continue
+        try:
+            fd = os.open(path, os.O_RDONLY)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            is_listed = os.fstat(fd).st_nlink > 0
+        except OSError:
+            is_listed = False
+        if not is_listed:
+            os.close(fd)
+            continue
+        yield DeadJournal(path.name.removesuffix(SUFFIX), list(_acceptances(path)), path, fd)
+
+
+def _acceptances(path: Path) -> Iterator[Acceptance]:
+    for line in path.read_bytes().splitlines():
+        try:
+            yield Acceptance(**json.loads(line))
+        except (ValueError, TypeError):
+            continue  # the last line of a process that was killed while it wrote

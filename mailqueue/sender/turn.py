@@ -1,0 +1,220 @@
+"""One turn of the loop: in one commit, settle what is done, start what comes next, and claim more."""
+
+import logging
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db import connections, transaction
+from post_office.models import Email
+
+from mailqueue.conf import Configuration
+from mailqueue.delivery.outcomes import Blame, Outcome, Reply, Stage, Trouble, Verdict
+from mailqueue.models import AttemptOutcome, StopReason
+from mailqueue.outbox.identity import fix_identity
+from mailqueue.outbox.messages import letter_of, load, recipients_of
+from mailqueue.queue.claim import Claim
+from mailqueue.queue.health import Health, record_success, record_trouble
+from mailqueue.queue.history import History, read_histories
+from mailqueue.queue.release import release
+from mailqueue.queue.settle import Settlement, settle
+from mailqueue.queue.start import expired, renew, start
+from mailqueue.sender.clock import boot_time
+from mailqueue.sender.conclude import conclude
+from mailqueue.sender.jobs import Job, Lease
+from mailqueue.sender.log import instrument
+from mailqueue.sender.look import Look, look
+from mailqueue.sender.options import Options
+
+Result = tuple[Job, Outcome]
+
+SESSION_BEGAN = frozenset({Stage.MAIL, Stage.RCPT, Stage.DATA, Stage.BODY, Stage.FINAL_DOT, Stage.DONE})
+
+
+@dataclass(slots=True)
+class Plan:
+    """What a turn is to do."""
+
+    results: list[Result] = field(default_factory=list)
+    starting: list[Claim] = field(default_factory=list)
+    returning: list[Claim] = field(default_factory=list)
+    renewing: list[Job] = field(default_factory=list)
+    renewing_stock: list[Claim] = field(default_factory=list)
+    claim_limit: int = 0
+
+    @property
+    def is_empty(self) -> bool:
+        return not (
+            self.results or self.starting or self.returning or self.renewing or self.renewing_stock or self.claim_limit
+        )
+
+
+@dataclass(slots=True)
+class Effects:
+    """What a turn did, true once it is committed."""
+
+    asked_at: float
+    settlements: list[tuple[Job, Settlement]] = field(default_factory=list)
+    lost: list[Job] = field(default_factory=list)
+    started: list[Job] = field(default_factory=list)
+    renewed: set[int] = field(default_factory=set)
+    found: Look = field(default_factory=Look)
+    shut: set[str] = field(default_factory=set)
+    opened: set[str] = field(default_factory=set)
+
+
+class Turn:
+    """The database's side of the loop. Keeps nothing between turns but what it last read of the backends."""
+
+    def __init__(self, *, options: Options, configuration: Configuration) -> None:
+        self.options = options
+        self.configuration = configuration
+        self.health: dict[str, Health] = {}
+
+    def run(self, plan: Plan) -> Effects:
+        """Carry out the plan in one transaction. When it raises, nothing has happened, or the same plan may be
+        carried out once more: a commit whose answer was lost does no harm.
+        """
+        effects = Effects(asked_at=boot_time())
+        with transaction.atomic(using=self.options.using), self._cursor() as cursor:
+            self._settle(cursor, plan.results, effects)
+            self._renew(cursor, plan, effects)
+            release(cursor, [claim.attempt_id for claim in plan.returning], sender=self.options.sender)
+            if plan.starting:
+                self._start(cursor, [c for c in plan.starting if c.backend not in effects.shut], effects)
+            if plan.claim_limit > 0:
+                effects.found = look(
+                    cursor, limit=plan.claim_limit, options=self.options, configuration=self.configuration
+                )
+        self.health.update(effects.found.health)
+        return effects
+
+    def _cursor(self) -> Any:
+        return connections[self.options.using].cursor()
+
+    def _settle(self, cursor: Any, results: list[Result], effects: Effects) -> None:
+        if not results:
+            return
+        settlements = [(job, self.conclusion(job, outcome)) for job, outcome in results]
+        closed = settle(cursor, [s for _, s in settlements], log_successes=self.options.log_successes)
+        effects.settlements = [(job, s) for job, s in settlements if s.attempt_id in closed]
+        effects.lost = [job for job, s in settlements if s.attempt_id not in closed]
+        for backend in {job.claim.backend for job, _ in results}:
+            self._judge_backend(cursor, backend, [o for job, o in results if job.claim.backend == backend], effects)
+
+    def conclusion(self, job: Job, outcome: Outcome) -> Settlement:
+        """Decide what becomes of a mail; asks nobody, and may be called from any thread."""
+        return conclude(
+            job.claim,
+            outcome,
+            recipients=job.letter.recipients,
+            history=job.history,
+            configuration=self.configuration,
+        )
+
+    def _judge_backend(self, cursor: Any, backend: str, outcomes: list[Outcome], effects: Effects) -> None:
+        fatal = [o for o in outcomes if o.trouble == Trouble.SHUT]
+        is_answering = any(o.trouble == Trouble.NONE and o.stage in SESSION_BEGAN for o in outcomes)
+        failures = [] if is_answering else [o for o in outcomes if o.trouble == Trouble.CONNECT]
+        if is_answering and not fatal and backend in self.health:
+            del self.health[backend]
+            if record_success(cursor, backend):
+                effects.opened.add(backend)
+        if not (fatal or failures):
+            return
+        self.health.setdefault(backend, Health())
+        worst = (fatal or failures)[-1]
+        was_shut = record_trouble(
+            cursor,
+            backend,
+            count=len(failures) or 1,
+            at_once=bool(fatal),
+            reason=f"{worst.stage}: {worst.reply}".removesuffix(": ") or worst.error,
+            delays=self.configuration.PROBE_DELAYS,
+        )
+        if was_shut:
+            effects.shut.add(backend)
+            instrument("backend.shut", level=logging.ERROR, backend=backend, stage=worst.stage, error=worst.error)
+
+    def _renew(self, cursor: Any, plan: Plan, effects: Effects) -> None:
+        ids = [job.claim.attempt_id for job in plan.renewing] + [claim.attempt_id for claim in plan.renewing_stock]
+        if ids:
+            seconds = self.configuration.LEASE_SECONDS
+            effects.renewed = renew(cursor, ids, sender=self.options.sender, lease_seconds=seconds)
+
+    def _start(self, cursor: Any, claims: list[Claim], effects: Effects) -> None:
+        if not claims:
+            return
+        sender, seconds = self.options.sender, self.configuration.LEASE_SECONDS
+        live = start(cursor, claims, sender=sender, lease_seconds=seconds)
+        refused = [claim for claim in claims if claim.attempt_id not in live]
+        if refused:
+            self._turn_away(cursor, refused)
+        starting = [claim for claim in claims if claim.attempt_id in live]
+        emails = load([claim.email_id for claim in starting], using=self.options.using)
+        fix_identity(emails.values(), using=self.options.using)
+        histories = read_histories(cursor, [claim.email_id for claim in starting if claim.number > 1])
+        for claim in starting:
+            if email := emails.get(claim.email_id):
+                history = histories.get(claim.email_id, History())
+                effects.started.append(self._job(claim, email, history, asked_at=effects.asked_at))
+
+    def _turn_away(self, cursor: Any, claims: list[Claim]) -> None:
+        """Settle what expired before it could start, and hand back whatever else must not start now."""
+        late = expired(cursor, claims, sender=self.options.sender)
+        settle(cursor, [_expiry(claim) for claim in claims if claim.attempt_id in late])
+        rest = [claim.attempt_id for claim in claims if claim.attempt_id not in late]
+        release(cursor, rest, sender=self.options.sender)
+        for claim in claims:
+            if claim.attempt_id in late:
+                instrument("mail.expired", email=claim.email_id, attempt=claim.number)
+
+    def _job(self, claim: Claim, email: Email, history: History, *, asked_at: float) -> Job:
+        lease = Lease(asked_at=asked_at, seconds=self.configuration.LEASE_SECONDS)
+        return Job(claim, email, letter_of(email, recipients=history.pending(recipients_of(email))), history, lease)
+
+
+def outcome_without_sending(job: Job) -> Outcome | None:
+    """Return the outcome of a mail that has nobody to go to, None for all others."""
+    if job.letter.recipients:
+        return None
+    if recipients_of(job.email):
+        return Outcome(Verdict.SENT, Stage.DONE)
+    return Outcome(Verdict.FAIL, Stage.BUILD, blame=Blame.MESSAGE, reply=Reply(0, "The mail has no recipients."))
+
+
+def _expiry(claim: Claim) -> Settlement:
+    return Settlement(
+        attempt_id=claim.attempt_id,
+        email_id=claim.email_id,
+        token=claim.token,
+        outcome=AttemptOutcome.EXPIRED,
+        stop=StopReason.EXPIRED,
+        note="Its time ran out before it could be sent.",
+    )
+
+
+LEVELS = {
+    AttemptOutcome.FAILED: logging.WARNING,
+    AttemptOutcome.UNKNOWN: logging.WARNING,
+}
+
+
+def report(effects: Effects) -> None:
+    """Log what a committed turn did: one line a mail."""
+    for job, settlement in effects.settlements:
+        name = "attempt.unknown" if settlement.outcome == AttemptOutcome.UNKNOWN else f"mail.{settlement.outcome}"
+        fields = {"stage": settlement.stage, "code": settlement.reply_code, "error": settlement.error}
+        instrument(
+            name,
+            level=LEVELS.get(settlement.outcome, logging.INFO),
+            email=job.claim.email_id,
+            attempt=job.claim.number,
+            backend=job.claim.backend,
+            seconds=round(time.monotonic() - job.started_at, 3),
+            **{key: value for key, value in fields.items() if value},
+        )
+    for job in effects.lost:
+        instrument("attempt.lost", level=logging.WARNING, email=job.claim.email_id, attempt=job.claim.number)
+    for backend in effects.opened:
+        instrument("backend.opened", backend=backend)
