@@ -1,0 +1,45 @@
+"""What a mail says, for people to read. A mail that can't be built is shown all the same, with the reason."""
+
+from copy import copy
+from dataclasses import dataclass
+from email import policy
+from email.message import EmailMessage as Message
+from email.parser import BytesParser
+
+from post_office.models import Email
+
+from mailqueue.outbox.messages import letter_of
+from mailqueue.outbox.rows import build
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """One mail, readable. HTML is as the mail holds it: never put it into a page."""
+
+    subject: str
+    text: str
+    html: str
+    problem: str = ""
+    """Why the mail can't be built, where it can't; the texts are then what the row holds."""
+
+
+def contents_of(email: Email) -> Contents:
+    """Read a loaded mail (`outbox.messages.load`) as it would be sent."""
+    try:
+        message = _built(email)
+        return Contents(str(message.get("Subject", "")), _part(message, "plain"), _part(message, "html"))
+    except Exception as error:  # noqa: BLE001  (a template, a storage or a header may raise anything)
+        problem = f"{type(error).__name__}: {error}"
+        return Contents(email.subject, email.message, email.html_message, problem)
+
+
+def _built(email: Email) -> Message:
+    # On a copy, for post_office writes OVERRIDE_RECIPIENTS into the mail that it builds.
+    built = build(letter_of(copy(email), recipients=[]).build())
+    parsed: Message = BytesParser(policy=policy.default).parsebytes(built.as_bytes())
+    return parsed
+
+
+def _part(message: Message, subtype: str) -> str:
+    part = message.get_body((subtype,))
+    return "" if part is None else str(part.get_content())

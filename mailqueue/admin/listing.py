@@ -1,0 +1,116 @@
+"""The list of mails: what it shows, how it is searched and narrowed, in a fixed number of statements."""
+
+# ruff: noqa: ARG002  (Django decides the signatures)
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.utils.formats import date_format
+from django.utils.html import format_html
+from django.utils.text import Truncator
+from django.utils.timezone import localtime
+from django.utils.translation import gettext_lazy as _
+from post_office.models import Email
+from post_office.settings import get_template_engine
+
+from mailqueue.admin.acts import deny_forbidden_act
+from mailqueue.admin.filters import BackendFilter, StateFilter
+from mailqueue.ops.states import MailStatus, states_of
+
+if TYPE_CHECKING:
+    Admin = admin.ModelAdmin[Any]
+else:
+    Admin = object
+
+
+class MailList(ChangeList):
+    """A page of the list that describes all its mails at once."""
+
+    def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
+        return super().get_queryset(request, exclude_parameters).defer("message", "html_message")
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        mails = list(self.result_list)
+        statuses = states_of(mails)
+        # One that was deleted between the two statements has no state to show.
+        self.result_list = [mail for mail in mails if mail.pk in statuses]
+        for mail in self.result_list:
+            mail.mailqueue_status = statuses[mail.pk]
+
+
+class Listing(Admin):
+    list_display = ("state", "recipients", "subject_line", "created_at", "next_try", "attempt_count")
+    list_display_links = ("recipients", "subject_line")
+    list_filter = (StateFilter, "priority", BackendFilter, "created")
+    list_per_page = 50
+    search_fields = ("to", "cc", "bcc", "subject", "message_id")
+    search_help_text = _("Recipient, subject or Message-ID")
+    ordering = ("-id",)
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+    actions = ("requeue_selected", "cancel_selected")
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return MailList
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        deny_forbidden_act(request)
+        return super().changelist_view(request, extra_context)
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Email], search_term: str
+    ) -> tuple[QuerySet[Email], bool]:
+        # A Message-ID is pasted with its brackets or without them, and so is an address.
+        bare_term = search_term.replace("<", " ").replace(">", " ")
+        return super().get_search_results(request, queryset, bare_term)
+
+    @admin.display(description=_("state"))
+    def state(self, mail: Email) -> str:
+        return state_mark(mail.mailqueue_status)
+
+    @admin.display(description=_("recipients"))
+    def recipients(self, mail: Email) -> str | None:
+        return Truncator(", ".join([*mail.to, *mail.cc, *mail.bcc])).chars(80) or None
+
+    @admin.display(description=_("subject"))
+    def subject_line(self, mail: Email) -> str | None:
+        return Truncator(_subject(mail)).chars(80) or None
+
+    @admin.display(description=_("created"), ordering="created")
+    def created_at(self, mail: Email) -> str:
+        return _short_time(mail.created)
+
+    @admin.display(description=_("next try"))
+    def next_try(self, mail: Email) -> str | None:
+        until = mail.mailqueue_status.until
+        return format_html('<span class="mail-next">{}</span>', _short_time(until)) if until else None
+
+    @admin.display(description=_("attempts"))
+    def attempt_count(self, mail: Email) -> int:
+        count: int = mail.mailqueue_status.attempt_count
+        return count
+
+
+def state_mark(status: MailStatus) -> str:
+    """Return the state as a word with a colour: the word alone says it."""
+    return format_html('<span class="mail-state mail-state-{}">{}</span>', status.state, status.state.label)
+
+
+def _short_time(moment: datetime) -> str:
+    there = localtime(moment)
+    day, time = date_format(there, "Y-m-d"), date_format(there, "H:i")
+    return format_html('<span class="mail-time">{}</span> <span class="mail-time">{}</span>', day, time)
+
+
+def _subject(mail: Email) -> str:
+    if mail.template is None or mail.context is None:
+        return str(mail.subject)
+    try:
+        return str(get_template_engine().from_string(mail.template.subject).render(mail.context))
+    except Exception:  # noqa: BLE001  (a template may raise anything; its source still tells which mail this is)
+        return str(mail.template.subject)

@@ -1,0 +1,114 @@
+"""The readable state of a mail, for a page of mails at once, and lists filtered by it."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db.models import Count, OuterRef, QuerySet, Subquery, TextField, Value
+from django.db.models.functions import Coalesce
+from django.utils.translation import gettext
+from post_office.models import STATUS, Email
+
+from mailqueue.models import Attempt
+from mailqueue.ops.conditions import State, conditions, state_case, with_facts
+from mailqueue.ops.sentences import Facts, readable_time, sentence
+
+__all__ = ["MailStatus", "State", "filter_by_state", "state_of", "states_of"]
+
+QUEUED = (STATUS.queued, STATUS.requeued)
+UNFINISHED = frozenset({State.WAITING, State.SCHEDULED, State.SENDING, State.RETRYING})
+TIMED = frozenset({State.SCHEDULED, State.RETRYING, State.UNKNOWN})
+
+
+@dataclass(frozen=True, slots=True)
+class MailStatus:
+    """The state of one mail; texts are in the language that was active when it was made."""
+
+    state: State
+    detail: str
+    """Why, in one sentence."""
+    until: datetime | None
+    """When something is due to happen: the scheduled time, or the next try."""
+    attempt_count: int
+    """Attempts that were started, one under way included."""
+
+    @property
+    def text(self) -> str:
+        """The state in a few words, with its time."""
+        if self.until is None:
+            return str(self.state.label)
+        patterns = {
+            State.SCHEDULED: gettext("scheduled for %(time)s"),
+            State.RETRYING: gettext("retrying at %(time)s"),
+            State.UNKNOWN: gettext("unknown, sent again at %(time)s"),
+        }
+        return patterns[self.state] % {"time": readable_time(self.until)}
+
+    @property
+    def is_final(self) -> bool:
+        """Nothing more happens to the mail unless a person acts."""
+        return self.state not in UNFINISHED and self.until is None
+
+
+def states_of(emails: Iterable[Email]) -> dict[int, MailStatus]:
+    """Describe mails as the database knows them now, by primary key, in two statements; what is gone is left out.
+
+    All of them must come from the same database.
+    """
+    mails = list(emails)
+    if not mails:
+        return {}
+    ids, using = [mail.pk for mail in mails], mails[0]._state.db
+    attempts = _speaking_attempts(ids, using=using)
+    rows = with_facts(Email.objects.using(using).filter(pk__in=ids)).values(
+        "pk",
+        "status",
+        "scheduled_time",
+        state=state_case(),
+        attempt_count=_attempt_count(),
+        note=Coalesce("mailqueue_state__note", Value(""), output_field=TextField()),
+        stopped_by=Coalesce("mailqueue_state__stopped_by", Value("")),
+    )
+    return {row["pk"]: _described(row, attempts.get(row["pk"])) for row in rows}
+
+
+def state_of(email: Email) -> MailStatus:
+    """Describe one mail.
+
+    Raises:
+        Email.DoesNotExist: the mail is no longer in the database.
+    """
+    described = states_of([email])
+    if email.pk not in described:
+        raise Email.DoesNotExist(f"Mail {email.pk} is not in the database.")
+    return described[email.pk]
+
+
+def filter_by_state(queryset: QuerySet[Email], state: State | str) -> QuerySet[Email]:
+    """Keep the mails that `states_of` describes with this state."""
+    return with_facts(queryset).filter(conditions()[State(state)])
+
+
+def _attempt_count() -> Coalesce:
+    started = Attempt.objects.filter(email=OuterRef("pk")).exclude(started_at=None).order_by()
+    return Coalesce(Subquery(started.values("email").annotate(count=Count("pk")).values("count")), Value(0))
+
+
+def _speaking_attempts(ids: Sequence[int], *, using: str | None) -> dict[int, Attempt]:
+    """Give the attempt that speaks for each mail: the one under way, else the last that was closed."""
+    speaking = Attempt.objects.using(using).filter(email__in=ids).exclude(started_at=None, finished_at=None)
+    last = speaking.order_by("email", "-id").distinct("email")
+    return {attempt.email_id: attempt for attempt in last}
+
+
+def _described(row: dict[str, Any], attempt: Attempt | None) -> MailStatus:
+    state = State(row["state"])
+    is_timed = state in TIMED and row["status"] in QUEUED
+    facts = Facts(
+        until=row["scheduled_time"] if is_timed else None,
+        note=row["note"],
+        stopped_by=row["stopped_by"],
+        attempt=attempt,
+    )
+    return MailStatus(state, sentence(state, facts), facts.until, row["attempt_count"])

@@ -1,0 +1,1 @@
+"""A tiny business to try the outbox with."""
