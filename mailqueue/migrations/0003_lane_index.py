@@ -5,6 +5,7 @@ from typing import Any
 from django.db import OperationalError, migrations, router
 
 NAME = "mailqueue_lane"
+PATIENCE_SECONDS = 60
 
 CREATE = f"""
 CREATE INDEX CONCURRENTLY {NAME} ON post_office_email
@@ -26,20 +27,19 @@ def create(apps: Any, schema_editor: Any) -> None:
         found = cursor.fetchone()
         if found and found[0]:
             return
-        # An index build that was interrupted leaves an invalid index behind, which must go first.
-        cursor.execute(DROP)
-        cursor.execute("SET lock_timeout = '60s'")
+        cursor.execute("SET lock_timeout = %s", [f"{PATIENCE_SECONDS}s"])
         try:
+            # An index build that was interrupted leaves an invalid index behind, which must go first.
+            cursor.execute(DROP)
             cursor.execute(CREATE)
         except OperationalError as error:
-            cursor.execute("RESET lock_timeout")
-            cursor.execute(DROP)
             raise OperationalError(
-                "A transaction has been open on this database for more than 60 s, so that the lane index "
-                f"{NAME} could not be made. The leftover was removed. Wait for that transaction to end, or end it "
+                f"The lane index {NAME} could not be made: a transaction has been open on this database for more than "
+                f"{PATIENCE_SECONDS} s. Nothing is lost. Wait for that transaction to end, or end it "
                 "(SELECT pid, xact_start, query FROM pg_stat_activity ORDER BY xact_start), and migrate again."
             ) from error
-        cursor.execute("RESET lock_timeout")
+        finally:
+            cursor.execute("RESET lock_timeout")
 
 
 def drop(apps: Any, schema_editor: Any) -> None:

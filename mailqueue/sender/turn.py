@@ -79,9 +79,10 @@ class Turn:
         with transaction.atomic(using=self.options.using), self._cursor() as cursor:
             self._settle(cursor, plan.results, effects)
             self._renew(cursor, plan, effects)
-            release(cursor, [claim.attempt_id for claim in plan.returning], sender=self.options.sender)
-            if plan.starting:
-                self._start(cursor, [c for c in plan.starting if c.backend not in effects.shut], effects)
+            stranded = [claim for claim in plan.starting if claim.backend in effects.shut]
+            returning = [claim.attempt_id for claim in (*plan.returning, *stranded)]
+            release(cursor, returning, sender=self.options.sender)
+            self._start(cursor, [claim for claim in plan.starting if claim not in stranded], effects)
             if plan.claim_limit > 0:
                 effects.found = look(
                     cursor, limit=plan.claim_limit, options=self.options, configuration=self.configuration

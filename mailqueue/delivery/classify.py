@@ -1,0 +1,124 @@
+"""Decides who is to blame for a failed delivery and what to do about it. Pure: knows no Django and no connection.
+
+The stage that was reached decides first, then the rules (see `rules`), then the enhanced code (RFC 3463), the basic
+code, and its first digit (RFC 5321, section 4.2.1).
+"""
+
+import re
+import smtplib
+import ssl
+
+from mailqueue.delivery.outcomes import Blame, Judgement, Reply, Stage, Verdict
+from mailqueue.delivery.rules import (
+    COUNTED,
+    ENHANCED_VERDICTS,
+    FAIL,
+    HTTP_JUDGEMENTS,
+    LOST,
+    RCPT_CODE_VERDICTS,
+    RETRY,
+    RULES,
+    SENT,
+    SESSION,
+    SHUT,
+    UNKNOWN,
+)
+
+REPLY_LENGTH = 1_000
+
+_LOSSES = (
+    ConnectionError,
+    TimeoutError,
+    smtplib.SMTPServerDisconnected,
+    ssl.SSLEOFError,
+    ssl.SSLSyscallError,
+    ssl.SSLZeroReturnError,
+)
+_PASSING_BUILD_ERRORS = (MemoryError, ConnectionError, TimeoutError)
+"""An attachment's storage may be away for a moment, and memory comes back; nothing else in a build mends itself."""
+
+
+def judge(*, stage: Stage, reply: Reply | None = None, error: BaseException | None = None) -> Judgement:
+    """Classify one failure: what the server replied at this stage, or what was raised there instead of a reply.
+
+    Total: gives a judgement for every combination (DESIGN, section 5). Positive replies are judged too: 2xx after the
+    final dot is sent; anywhere else they are what was not expected.
+    """
+    if stage is Stage.DONE:
+        return SENT
+    if stage is Stage.BUILD:
+        return RETRY if isinstance(error, _PASSING_BUILD_ERRORS) else FAIL
+    return _unanswered(stage, error) if reply is None else _answered(stage, reply)
+
+
+def _answered(stage: Stage, reply: Reply) -> Judgement:
+    if 200 <= reply.code < 400:
+        return SENT if stage is Stage.FINAL_DOT and reply.code < 300 else _unclear(stage)
+    for rule in RULES:
+        if rule.matches(stage=stage, reply=reply):
+            return rule.judgement
+    return COUNTED if stage in SESSION else _by_code(stage, reply)
+
+
+def _unanswered(stage: Stage, error: BaseException | None) -> Judgement:
+    if stage in (Stage.TLS, Stage.AUTH) and not isinstance(error, _LOSSES):
+        return SHUT
+    return _unclear(stage)
+
+
+def _unclear(stage: Stage) -> Judgement:
+    """Judge what is no usable reply. Only after the final dot can the server have taken the mail."""
+    if stage is Stage.FINAL_DOT:
+        return UNKNOWN
+    return COUNTED if stage in SESSION else LOST
+
+
+def _by_code(stage: Stage, reply: Reply) -> Judgement:
+    verdict = ENHANCED_VERDICTS.get(reply.enhanced)
+    if verdict is None and not reply.enhanced and stage is Stage.RCPT:
+        verdict = RCPT_CODE_VERDICTS.get(reply.code)
+    verdict = verdict or _by_digit(reply)
+    if verdict is None:
+        return _unclear(stage)
+    return Judgement(verdict, Blame.RECIPIENT if stage is Stage.RCPT else Blame.MESSAGE)
+
+
+def _by_digit(reply: Reply) -> Verdict | None:
+    """Where the two codes contradict each other, the milder one holds: a retry loses nothing."""
+    digits = {reply.code // 100, int(reply.enhanced[:1] or 0)}
+    if 4 in digits:
+        return Verdict.RETRY
+    return Verdict.FAIL if 5 in digits else None
+
+
+def judge_http(status: int) -> Judgement:
+    """Classify the HTTP status that a mail service's API answered with."""
+    return HTTP_JUDGEMENTS.get(status, RETRY)
+
+
+_ENHANCED = re.compile(r"([245]\.\d{1,3}\.\d{1,3})(?:\s+|$)")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\s]+")
+
+
+def parse_reply(code: int, raw: bytes | str) -> Reply:
+    """Read one SMTP reply, its lines already without the basic code, as smtplib gives it.
+
+    The lines become one text of at most `REPLY_LENGTH` characters, without control characters (Postgres takes no NUL)
+    and without the enhanced code that servers repeat on each line (RFC 2034).
+    """
+    enhanced, texts = "", []
+    for line in _decode(raw).splitlines():
+        match = _ENHANCED.match(line.strip())
+        enhanced = enhanced or (match[1] if match else "")
+        texts.append(line.strip()[match.end() :] if match and match[1] == enhanced else line)
+    text = _CONTROL.sub(" ", " ".join(texts)).strip()
+    return Reply(code, text[:REPLY_LENGTH], enhanced)
+
+
+def _decode(raw: bytes | str) -> str:
+    if isinstance(raw, str):
+        return raw
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")

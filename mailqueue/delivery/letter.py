@@ -1,0 +1,37 @@
+"""What a connection is given: an envelope and the message to put in it, and the fence it must ask."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from django.core.mail import EmailMessage
+
+from mailqueue.delivery.outcomes import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """One mail ready to go: the envelope (RFC 5321) and how to get at the message.
+
+    `build` may raise anything: the message may be a template, or name a file that is gone.
+    """
+
+    envelope_from: str
+    recipients: Sequence[str]
+    build: Callable[[], EmailMessage]
+
+
+class Fence(Protocol):
+    """Says whether a delivery may still go on: asked right before the final dot."""
+
+    def is_open(self) -> bool: ...
+
+
+class Carrier(Protocol):
+    """A way to deliver letters, owned by one thread. Never raises for what a letter or a server does."""
+
+    def deliver(self, letter: Letter, fence: Fence) -> Outcome: ...
+
+    def is_connected(self) -> bool: ...
+
+    def close(self) -> None: ...

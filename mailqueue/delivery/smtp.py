@@ -1,0 +1,178 @@
+"""Delivers letters over SMTP on one connection that is kept, and says what became of every recipient."""
+
+import time
+from collections.abc import Callable
+
+from django.core.mail.backends.smtp import EmailBackend
+
+from mailqueue.delivery.letter import Fence, Letter
+from mailqueue.delivery.outcomes import Blame, Outcome, Reply, Stage, Trouble, Verdict
+from mailqueue.delivery.rules import FAIL, LOST
+from mailqueue.delivery.smtp_connection import LeaseLostError, SmtpConnection
+from mailqueue.delivery.smtp_line import ExchangeFailedError
+from mailqueue.delivery.tally import Answer, Tally
+from mailqueue.delivery.wire import SealedLetter, seal
+
+MAILS_PER_CONNECTION = 100
+LIFE_SECONDS = 60.0
+IDLE_SECONDS = 8.0
+
+
+class SmtpCarrier:
+    """A `Carrier` that speaks SMTP with the settings of a Django SMTP backend. Owned by one thread."""
+
+    def __init__(self, backend: EmailBackend, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._backend = backend
+        self._clock = clock
+        self._connection: SmtpConnection | None = None
+        self._opened_at = self._used_at = 0.0
+        self._mail_count = 0
+
+    def __repr__(self) -> str:
+        return f"<SmtpCarrier {self._backend.host}:{self._backend.port}>"
+
+    def deliver(self, letter: Letter, fence: Fence) -> Outcome:
+        """Deliver one letter. Never raises: what nobody foresaw is judged by the stage that it interrupted."""
+        try:
+            sealed = seal(letter, self._backend)
+        except Exception as error:  # noqa: BLE001 - a build may raise anything: templates, storages, message classes
+            return Answer.lost(Stage.BUILD, error).outcome()
+        try:
+            return self._deliver(sealed, fence)
+        except Exception as error:  # noqa: BLE001 - the outer guard: the connection's thread lives
+            stage = self._connection.stage if self._connection else Stage.CONNECT
+            self._drop()
+            return Answer.lost(stage, error).outcome()
+
+    def is_connected(self) -> bool:
+        return self._connection is not None
+
+    def close(self) -> None:
+        """Say goodbye and close the connection, if there is one."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.quit()
+
+    def expire(self) -> None:
+        """Close the connection if it is used up, too old or idle for too long; to be called while there is no mail."""
+        now = self._clock()
+        used_up = self._mail_count >= MAILS_PER_CONNECTION or now - self._opened_at >= LIFE_SECONDS
+        if used_up or now - self._used_at >= IDLE_SECONDS:
+            self.close()
+
+    def _deliver(self, letter: SealedLetter, fence: Fence) -> Outcome:
+        """Try on the connection that is there, and once more on a new one when it is lost before the final dot."""
+        self.expire()
+        lost_before = False
+        while True:
+            reused = self._connection is not None
+            try:
+                connection = self._connection or self._connect()
+                outcome = self._transact(connection, letter, fence)
+            except ExchangeFailedError as failure:
+                self._drop()
+                answer = failure.answer
+                if reused and _closed_while_idle(failure):
+                    continue
+                if lost_before or not failure.lost or answer.judgement != LOST:
+                    return answer.outcome()
+                lost_before = True
+            except LeaseLostError as error:
+                self._drop()
+                return _lease_lost(error)
+            else:
+                self._used_at = self._clock()
+                return outcome
+
+    def _connect(self) -> SmtpConnection:
+        self._connection = SmtpConnection(self._backend)
+        self._opened_at = self._used_at = self._clock()
+        self._mail_count = 0
+        return self._connection
+
+    def _transact(self, connection: SmtpConnection, letter: SealedLetter, fence: Fence) -> Outcome:
+        """One mail transaction (RFC 5321, section 3.3)."""
+        if 0 < connection.size_limit < len(letter.content):
+            return _too_large(letter, connection)
+        self._mail_count += 1
+        opened = Answer.to(Stage.MAIL, connection.mail(letter))
+        if not _is_positive(opened.reply):
+            refusal = _going_on(opened)
+            self._reset()
+            return refusal.outcome()
+        tally = self._name_recipients(connection, letter)
+        if not tally.accepted:
+            self._reset()
+            return tally.outcome()
+        return tally.outcome(self._hand_over(connection, letter, fence))
+
+    def _name_recipients(self, connection: SmtpConnection, letter: SealedLetter) -> Tally:
+        """Offer every recipient. A reply that ends the session ends it for all of them: nobody has the mail then."""
+        tally = Tally()
+        for recipient, path in letter.forward_paths.items():
+            answer = Answer.to(Stage.RCPT, connection.rcpt(path))
+            if _is_positive(answer.reply):
+                tally.accepted.append(recipient)
+            else:
+                tally.refused[recipient] = _going_on(answer)
+        return tally
+
+    def _hand_over(self, connection: SmtpConnection, letter: SealedLetter, fence: Fence) -> Answer:
+        """Send the message itself; give the answer that holds for every recipient who was accepted."""
+        ready = Answer.to(Stage.DATA, connection.data())
+        if ready.reply.code != 354:
+            answer = self._ended(ready)
+            self._reset()
+            return answer
+        try:
+            return self._ended(Answer.to(Stage.FINAL_DOT, connection.body(letter.content, fence)))
+        except ExchangeFailedError as failure:
+            if failure.answer.stage is not Stage.FINAL_DOT:
+                raise
+            return self._ended(failure.answer)
+
+    def _ended(self, answer: Answer) -> Answer:
+        if answer.judgement.close:
+            self._drop()
+        return answer
+
+    def _reset(self) -> None:
+        if self._connection is None:
+            return
+        try:
+            self._connection.reset()
+        except ExchangeFailedError:
+            self._drop()
+
+    def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.drop()
+
+
+def _is_positive(reply: Reply) -> bool:
+    return 200 <= reply.code < 300
+
+
+def _going_on(answer: Answer) -> Answer:
+    """Give back a refusal after which the session can go on; raise ExchangeFailedError for any other."""
+    if answer.judgement.close:
+        raise ExchangeFailedError(answer)
+    return answer
+
+
+def _closed_while_idle(failure: ExchangeFailedError) -> bool:
+    """A server that closes an idle connection is found out by the next MAIL: gone, or 421 4.4.2 (RFC 3463, X.4.2)."""
+    answer = failure.answer
+    return answer.stage is Stage.MAIL and (
+        failure.lost or (answer.reply.code, answer.reply.enhanced) == (421, "4.4.2")
+    )
+
+
+def _lease_lost(error: LeaseLostError) -> Outcome:
+    return Outcome(Verdict.DEFER, Stage.BODY, Blame.BACKEND, Trouble.NONE, Reply(0, str(error)), "LeaseLost")
+
+
+def _too_large(letter: SealedLetter, connection: SmtpConnection) -> Outcome:
+    text = f"the message has {len(letter.content)} octets, the server takes {connection.size_limit} (SIZE)"
+    return Outcome(FAIL.verdict, Stage.MAIL, FAIL.blame, FAIL.trouble, Reply(0, text, "5.3.4"))
