@@ -20,17 +20,24 @@ class Lease:
 
     def __init__(self, *, asked_at: float, seconds: float) -> None:
         self._until = asked_at + seconds
-        self._is_revoked = threading.Event()
+        self._is_revoked = False
+        self._was_passed = False
+        self._lock = threading.Lock()
 
     def extend(self, *, asked_at: float, seconds: float) -> None:
         self._until = asked_at + seconds
 
-    def revoke(self) -> None:
-        """End it now: nothing that has not passed the final dot may pass it any more."""
-        self._is_revoked.set()
-
     def is_open(self) -> bool:
-        return not self._is_revoked.is_set() and boot_time() < self._until
+        """Say whether the final dot may be sent; asked right before it, once."""
+        with self._lock:
+            self._was_passed = not self._is_revoked and boot_time() < self._until
+            return self._was_passed
+
+    def revoke(self) -> bool:
+        """End it now, and return whether that came in time: the final dot was not sent and will not be."""
+        with self._lock:
+            self._is_revoked = True
+            return not self._was_passed
 
 
 @dataclass(slots=True)

@@ -1,12 +1,14 @@
 """LISTEN: being told of new mail. Proven alive by a NOTIFY of our own, for a pooler may swallow it in silence."""
 
+import logging
 import time
 from typing import Any
 
-from django.db import connections
+from django.db import Error, connections
 
 from mailqueue.conf import Configuration
 from mailqueue.outbox.notice import CHANNEL
+from mailqueue.sender.log import instrument
 
 PROVE_EVERY_SECONDS = 60
 PROOF_TIMEOUT_SECONDS = 5
@@ -26,8 +28,9 @@ def listen_alias(configuration: Configuration, *, using: str) -> str | None:
 class Listener:
     """Listens on a connection that may be the loop's own."""
 
-    def __init__(self, alias: str | None, *, sender: str) -> None:
+    def __init__(self, alias: str | None, *, sender: str, is_shared: bool) -> None:
         self.alias = alias
+        self._is_shared = is_shared
         self.is_proven = False
         self._sender = sender
         self._raw: Any = None
@@ -36,15 +39,27 @@ class Listener:
         self._prove_at = 0.0
 
     def attach(self) -> None:
-        """Start to listen, also again after the connection was lost."""
+        """Start to listen, also again after the connection was lost.
+
+        On a connection of its own, a failure is said and polling serves until the next try.
+        """
         if self.alias is None:
             return
-        connection = connections[self.alias]
+        try:
+            self._attach(self.alias)
+        except Error as error:
+            if self._is_shared:
+                raise
+            instrument("listen.failed", level=logging.WARNING, database=self.alias, error=type(error).__name__)
+            self.detach()
+            self._prove_at = time.monotonic() + PROVE_EVERY_SECONDS
+
+    def _attach(self, alias: str) -> None:
+        connection = connections[alias]
         connection.ensure_connection()
         if connection.connection is self._raw:
             return
         self.is_proven = False
-        self._prove_at = 0.0
         self._raw = connection.connection
         self._raw.add_notify_handler(self._receive)
         with connection.cursor() as cursor:
@@ -69,15 +84,21 @@ class Listener:
         now = time.monotonic()
         if self._asked_at is not None and now - self._asked_at > PROOF_TIMEOUT_SECONDS:
             self.is_proven, self._asked_at = False, None
-        if self._raw is None or now < self._prove_at or self.alias is None:
+        if now < self._prove_at or self.alias is None:
             return
-        self._asked_at, self._prove_at = now, now + PROVE_EVERY_SECONDS
+        self._prove_at = now + PROVE_EVERY_SECONDS
+        if self._raw is None:
+            self.attach()
+        if self._raw is None:
+            return
+        self._asked_at = now
         with connections[self.alias].cursor() as cursor:
             cursor.execute("SELECT pg_notify(%s, %s)", [CHANNEL, self._sender])
 
     def detach(self) -> None:
         """Forget a connection that was lost."""
         self._raw, self._asked_at, self.is_proven = None, None, False
+        self._prove_at = 0.0
 
     def _receive(self, notification: Any) -> None:
         self._note(notification.payload)

@@ -5,20 +5,22 @@ import random
 import time
 from collections.abc import Callable
 
-from django.db import Error, connections, transaction
+from django.db import Error
 
 from mailqueue.conf import Configuration
-from mailqueue.delivery.outcomes import Outcome
-from mailqueue.queue.release import release_all_but
+from mailqueue.delivery.outcomes import Outcome, Reply, Stage, Verdict
+from mailqueue.sender.database import CONNECTION_ERRORS, Database, first_line
 from mailqueue.sender.jobs import Job
 from mailqueue.sender.journal import Acceptance, Journal, journal_folder
 from mailqueue.sender.listen import Listener, listen_alias
-from mailqueue.sender.log import instrument
+from mailqueue.sender.log import instrument, logger
 from mailqueue.sender.options import Options
+from mailqueue.sender.plan import Effects, Plan
 from mailqueue.sender.pool import Pool
 from mailqueue.sender.reaper import Reaper
+from mailqueue.sender.report import report
 from mailqueue.sender.stock import Stock
-from mailqueue.sender.turn import Effects, Plan, Turn, outcome_without_sending, report
+from mailqueue.sender.turn import Turn, outcome_without_sending
 from mailqueue.sender.waker import Stop, Waker
 
 GRACE_SECONDS = 30
@@ -30,8 +32,8 @@ BUSY_FOR_SECONDS = 1.0
 """A sender that has just worked looks this often, for this long: writers then need not wake it."""
 LISTENING_POLL_SECONDS = 5.0
 """How often a sender looks by itself while LISTEN is proven to work."""
-RECONNECT_SECONDS = (0.1, 0.2, 0.5, 1, 2, 5)
 JITTER = 0.1
+NO_ANSWER = Outcome(Verdict.UNKNOWN, Stage.FINAL_DOT, reply=Reply(0, "The sender was stopped before the answer came."))
 
 
 class Sender:
@@ -45,7 +47,8 @@ class Sender:
         self._stock = Stock(concurrency=options.concurrency)
         self._turn = Turn(options=options, configuration=configuration)
         alias = listen_alias(configuration, using=options.using)
-        self._listener = Listener(alias, sender=options.sender)
+        self._listener = Listener(alias, sender=options.sender, is_shared=alias == options.using)
+        self._database = Database(options, listener=self._listener, waker=waker)
         folder = journal_folder(configuration.STATE_DIR, using=options.using)
         self._journal = Journal(folder, sender=options.sender)
         self._reaper = Reaper(folder, journal=self._journal, options=options, configuration=configuration)
@@ -53,12 +56,11 @@ class Sender:
         self._look_at = 0.0
         self._worked_at = float("-inf")
         self._renew_at = 0.0
-        self._failure_count = 0
         self._is_drained = False
         self._shut: dict[str, str] = {}
 
-    def run(self) -> bool:
-        """Send until told to stop, or until the queue is empty where that was asked; return whether all was in order.
+    def run(self) -> None:
+        """Send until told to stop, or until the queue is empty where that was asked.
 
         Raises nothing for what a mail, a server or the database does.
         """
@@ -67,9 +69,8 @@ class Sender:
             self._reconnect()
             while not self._is_finished():
                 self._safely(self._step)
-            is_clean = self._wind_up()
+            self._wind_up()
         instrument("sender.stopped", sender=self.options.sender)
-        return is_clean
 
     def _is_finished(self) -> bool:
         if self._pool.running or self._stock:
@@ -90,7 +91,7 @@ class Sender:
         plan = self._plan()
         if not plan.is_empty:
             self._carry_out(plan)
-        self._failure_count = 0
+        self._database.note_success()
 
     def _pause(self) -> float:
         """Return how long there is nothing to do unless somebody wakes us (seconds)."""
@@ -126,7 +127,33 @@ class Sender:
         return [job for attempt_id, job in self._pool.running.items() if attempt_id not in finished]
 
     def _carry_out(self, plan: Plan) -> None:
-        effects = self._turn.run(plan)
+        """Run a turn. When something in it can't be done, do the rest without it: one bad mail holds up no other."""
+        try:
+            effects = self._turn.run(plan)
+        except CONNECTION_ERRORS:
+            raise
+        except Exception as error:
+            instrument("turn.failed", level=logging.ERROR, error=type(error).__name__, text=first_line(error))
+            parts = plan.parts()
+            if not parts:
+                raise
+            for part in parts:
+                self._carry_out_part(part)
+        else:
+            self._take_effect(plan, effects)
+
+    def _carry_out_part(self, part: Plan) -> None:
+        try:
+            effects = self._turn.run(part)
+        except CONNECTION_ERRORS:
+            raise
+        except Exception as error:  # noqa: BLE001 - as above
+            logger.error("mail.unworkable", exc_info=error, extra={"fields": part.fields()})
+            effects = self._turn.give_up(part, error)
+        self._take_effect(part, effects)
+
+    def _take_effect(self, plan: Plan, effects: Effects) -> None:
+        """Make what a committed turn did true in this process."""
         self._pool.forget(plan.results)
         self._stock.remove([*plan.starting, *plan.returning])
         self._extend_leases(plan, effects)
@@ -190,77 +217,56 @@ class Sender:
             self._journal.write(Acceptance.of(conclusion))
 
     def _safely(self, act: Callable[[], None]) -> None:
-        """Do something that may lose the database; then say so, wait, and connect again."""
+        """Do something that may go wrong in any way; then say so, wait, and go on with a new connection."""
         try:
             act()
-        except Error as error:
-            instrument("database.lost", level=logging.ERROR, error=type(error).__name__, text=_first_line(error))
+        except Exception as error:  # noqa: BLE001 - the outer guard: the sender stops when it is told to
+            self._database.note_failure(error)
             self._reconnect()
 
     def _reconnect(self) -> None:
-        """Connect, however long it takes; give up only when told to stop."""
-        while not (self._stop.is_asked and (self._stop.is_urgent or self._grace_left() <= 0 or self._has_nothing())):
-            for alias in {self.options.using, self._listener.alias or self.options.using}:
-                connections[alias].close()
-            self._listener.detach()
-            self._waker.wait(self._reconnect_pause())
-            try:
-                self._listener.attach()
-                self._forget_orphans()
-            except Error as error:
-                self._failure_count += 1
-                instrument(
-                    "database.away", level=logging.WARNING, failures=self._failure_count, text=_first_line(error)
-                )
-            else:
-                if self._failure_count:
-                    instrument("database.back")
-                self._look_at = self._renew_at = 0.0
-                return
+        """Connect, however long it takes, unless there is no time left for it."""
+        if self._database.reconnect(self._known_attempts(), is_given_up=self._is_finished):
+            self._look_at = self._renew_at = 0.0
 
-    def _has_nothing(self) -> bool:
-        return not (self._pool.running or self._stock)
+    def _known_attempts(self) -> list[int]:
+        return [*self._pool.running, *(claim.attempt_id for claim in self._stock)]
 
-    def _reconnect_pause(self) -> float:
-        if not self._failure_count:
-            return 0
-        return RECONNECT_SECONDS[min(self._failure_count, len(RECONNECT_SECONDS)) - 1]
-
-    def _forget_orphans(self) -> None:
-        """Hand back claims of ours that we do not know of, because the answer to their commit was lost."""
-        known = [*self._pool.running, *(claim.attempt_id for claim in self._stock)]
-        using = self.options.using
-        with transaction.atomic(using=using), connections[using].cursor() as cursor:
-            release_all_but(cursor, known, sender=self.options.sender)
-
-    def _wind_up(self) -> bool:
+    def _wind_up(self) -> None:
         """Stop deliveries that are still under way, settle what is known, and let go."""
         self._pool.revoke()
         deadline = time.monotonic() + LAST_MOMENT_SECONDS
+        self._settle_last(Plan(returning=list(self._stock)))
         while self._pool.running and time.monotonic() < deadline:
             if not self._pool.has_finished:
                 self._waker.wait(deadline - time.monotonic())
-            self._settle_last()
-        self._settle_last()
+            self._settle_last(Plan(results=self._pool.finished()))
         is_settled = not self._pool.running
+        if not is_settled:
+            self._abandon()
         self._pool.stop(timeout=LAST_MOMENT_SECONDS if is_settled else 0)
         self._journal.close(is_settled=is_settled)
         if self.options.is_until_empty:
             for backend, reason in self._shut.items():
                 instrument("backend.not_waited_for", level=logging.WARNING, backend=backend, reason=reason)
-        for alias in {self.options.using, self._listener.alias or self.options.using}:
-            connections[alias].close()
-        return is_settled
+        self._database.close()
 
-    def _settle_last(self) -> None:
-        plan = Plan(results=self._pool.finished(), returning=list(self._stock))
+    def _abandon(self) -> None:
+        """Leave deliveries to servers that do not answer: hand back what can't have been sent, own up to the rest."""
+        unsent, unknown = self._pool.revoke()
+        plan = Plan(
+            results=[*self._pool.finished(), *((job, NO_ANSWER) for job in unknown)],
+            returning=[job.claim for job in unsent],
+        )
+        try:
+            report(self._turn.run(plan))
+        except Error as error:
+            self._database.note_failure(error)
+
+    def _settle_last(self, plan: Plan) -> None:
         if plan.is_empty:
             return
         try:
             self._carry_out(plan)
         except Error as error:
-            instrument("database.lost", level=logging.ERROR, error=type(error).__name__, text=_first_line(error))
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n")[0]
+            self._database.note_failure(error)

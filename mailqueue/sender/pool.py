@@ -117,10 +117,18 @@ class Pool:
             self._finished.popleft()
             self.running.pop(job.claim.attempt_id, None)
 
-    def revoke(self) -> None:
-        """Make every delivery stop that has not passed the final dot."""
-        for job in list(self.running.values()):
-            job.lease.revoke()
+    def revoke(self) -> tuple[list[Job], list[Job]]:
+        """Stop every delivery short of the final dot.
+
+        Return those that are still running: what will not be sent any more, and what may have been sent.
+        """
+        finished = {job.claim.attempt_id for job, _ in self._finished}
+        running = [job for job in list(self.running.values()) if job.claim.attempt_id not in finished]
+        stopped = {job.claim.attempt_id for job in running if job.lease.revoke()}
+        return (
+            [job for job in running if job.claim.attempt_id in stopped],
+            [job for job in running if job.claim.attempt_id not in stopped],
+        )
 
     def stop(self, *, timeout: float) -> None:
         """End the threads; those that still talk to a server after the timeout are left to the end of the process."""

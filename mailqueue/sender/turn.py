@@ -1,8 +1,6 @@
 """One turn of the loop: in one commit, settle what is done, start what comes next, and claim more."""
 
 import logging
-import time
-from dataclasses import dataclass, field
 from typing import Any
 
 from django.db import connections, transaction
@@ -23,44 +21,13 @@ from mailqueue.sender.clock import boot_time
 from mailqueue.sender.conclude import conclude
 from mailqueue.sender.jobs import Job, Lease
 from mailqueue.sender.log import instrument
-from mailqueue.sender.look import Look, look
+from mailqueue.sender.look import look
 from mailqueue.sender.options import Options
+from mailqueue.sender.plan import Effects, Plan, Result
 
-Result = tuple[Job, Outcome]
-
+MOST_SURPRISES = 3
+"""How often a mail is tried that fails in a way nobody foresaw."""
 SESSION_BEGAN = frozenset({Stage.MAIL, Stage.RCPT, Stage.DATA, Stage.BODY, Stage.FINAL_DOT, Stage.DONE})
-
-
-@dataclass(slots=True)
-class Plan:
-    """What a turn is to do."""
-
-    results: list[Result] = field(default_factory=list)
-    starting: list[Claim] = field(default_factory=list)
-    returning: list[Claim] = field(default_factory=list)
-    renewing: list[Job] = field(default_factory=list)
-    renewing_stock: list[Claim] = field(default_factory=list)
-    claim_limit: int = 0
-
-    @property
-    def is_empty(self) -> bool:
-        return not (
-            self.results or self.starting or self.returning or self.renewing or self.renewing_stock or self.claim_limit
-        )
-
-
-@dataclass(slots=True)
-class Effects:
-    """What a turn did, true once it is committed."""
-
-    asked_at: float
-    settlements: list[tuple[Job, Settlement]] = field(default_factory=list)
-    lost: list[Job] = field(default_factory=list)
-    started: list[Job] = field(default_factory=list)
-    renewed: set[int] = field(default_factory=set)
-    found: Look = field(default_factory=Look)
-    shut: set[str] = field(default_factory=set)
-    opened: set[str] = field(default_factory=set)
 
 
 class Turn:
@@ -89,6 +56,26 @@ class Turn:
                 )
         self.health.update(effects.found.health)
         return effects
+
+    def give_up(self, part: Plan, error: Exception) -> Effects:
+        """Settle the one mail of a plan that can't be carried out: tried again a few times, then failed."""
+        effects = Effects(asked_at=boot_time())
+        claims = [*part.starting, *(job.claim for job, _ in part.results)]
+        verdict = Verdict.SENT if any(o.verdict == Verdict.SENT for _, o in part.results) else Verdict.RETRY
+        with transaction.atomic(using=self.options.using), self._cursor() as cursor:
+            settle(cursor, [self._unworkable(claim, error, verdict=verdict) for claim in claims])
+        return effects
+
+    def _unworkable(self, claim: Claim, error: Exception, *, verdict: Verdict) -> Settlement:
+        is_last = claim.number >= MOST_SURPRISES and verdict == Verdict.RETRY
+        outcome = Outcome(
+            Verdict.FAIL if is_last else verdict,
+            Stage.BUILD if verdict == Verdict.RETRY else Stage.DONE,
+            blame=Blame.MESSAGE,
+            reply=Reply(0, f"{type(error).__name__} in the sender"),
+            error=type(error).__name__,
+        )
+        return conclude(claim, outcome, recipients=[""], history=History(), configuration=self.configuration)
 
     def _cursor(self) -> Any:
         return connections[self.options.using].cursor()
@@ -193,29 +180,3 @@ def _expiry(claim: Claim) -> Settlement:
         stop=StopReason.EXPIRED,
         note="Its time ran out before it could be sent.",
     )
-
-
-LEVELS = {
-    AttemptOutcome.FAILED: logging.WARNING,
-    AttemptOutcome.UNKNOWN: logging.WARNING,
-}
-
-
-def report(effects: Effects) -> None:
-    """Log what a committed turn did: one line a mail."""
-    for job, settlement in effects.settlements:
-        name = "attempt.unknown" if settlement.outcome == AttemptOutcome.UNKNOWN else f"mail.{settlement.outcome}"
-        fields = {"stage": settlement.stage, "code": settlement.reply_code, "error": settlement.error}
-        instrument(
-            name,
-            level=LEVELS.get(settlement.outcome, logging.INFO),
-            email=job.claim.email_id,
-            attempt=job.claim.number,
-            backend=job.claim.backend,
-            seconds=round(time.monotonic() - job.started_at, 3),
-            **{key: value for key, value in fields.items() if value},
-        )
-    for job in effects.lost:
-        instrument("attempt.lost", level=logging.WARNING, email=job.claim.email_id, attempt=job.claim.number)
-    for backend in effects.opened:
-        instrument("backend.opened", backend=backend)

@@ -1,0 +1,79 @@
+"""The loop's connection to the database: lost, waited for, found again."""
+
+import logging
+from collections.abc import Callable, Sequence
+
+from django.db import Error, InterfaceError, InternalError, OperationalError, connections, transaction
+
+from mailqueue.queue.release import release_all_but
+from mailqueue.sender.listen import Listener
+from mailqueue.sender.log import instrument, logger
+from mailqueue.sender.options import Options
+from mailqueue.sender.waker import Waker
+
+CONNECTION_ERRORS = (OperationalError, InterfaceError, InternalError)
+"""Gone, restarting, in a deadlock, read-only after a failover: to be tried again on a new connection."""
+PAUSE_SECONDS = (0.1, 0.2, 0.5, 1, 2, 5)
+
+
+class Database:
+    """Keeps count of what goes wrong with the database, and says when it is away and when it is back."""
+
+    def __init__(self, options: Options, *, listener: Listener, waker: Waker) -> None:
+        self._options = options
+        self._listener = listener
+        self._waker = waker
+        self._failure_count = 0
+
+    def note_failure(self, error: Exception) -> None:
+        """Say what went wrong. A fault that is not the connection's is told with its traceback."""
+        self._failure_count += 1
+        if isinstance(error, CONNECTION_ERRORS):
+            instrument("database.lost", level=logging.ERROR, error=type(error).__name__, text=first_line(error))
+        else:
+            logger.error("sender.failed", exc_info=error, extra={"fields": {"error": type(error).__name__}})
+
+    def note_success(self) -> None:
+        """Say that it works again, if it did not."""
+        if self._failure_count:
+            self._failure_count = 0
+            instrument("database.back")
+
+    def reconnect(self, known_attempts: Sequence[int], *, is_given_up: Callable[[], bool]) -> bool:
+        """Connect anew, with growing pauses; return False when that was given up.
+
+        Claims that this sender holds without knowing of them, because the answer to their commit was lost, go back.
+        """
+        while not is_given_up():
+            self.close()
+            self._waker.wait(self._pause())
+            try:
+                self._listener.attach()
+                self._return_orphans(known_attempts)
+            except Error as error:
+                self._failure_count += 1
+                instrument(
+                    "database.away", level=logging.WARNING, failures=self._failure_count, text=first_line(error)
+                )
+            else:
+                return True
+        return False
+
+    def close(self) -> None:
+        self._listener.detach()
+        for alias in {self._options.using, self._listener.alias or self._options.using}:
+            connections[alias].close()
+
+    def _pause(self) -> float:
+        if not self._failure_count:
+            return 0
+        return PAUSE_SECONDS[min(self._failure_count, len(PAUSE_SECONDS)) - 1]
+
+    def _return_orphans(self, known_attempts: Sequence[int]) -> None:
+        using = self._options.using
+        with transaction.atomic(using=using), connections[using].cursor() as cursor:
+            release_all_but(cursor, known_attempts, sender=self._options.sender)
+
+
+def first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n")[0]
