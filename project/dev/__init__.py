@@ -1,0 +1,1 @@
+"""What only development needs: the embedded Postgres, the inbox, the launcher. Production never imports it."""
