@@ -58,7 +58,8 @@ def canonical(alias: str) -> str:
 
 def configured_aliases() -> list[str]:
     """The aliases of the delivering backends, one per lane, in the order of the settings."""
-    return list(dict.fromkeys(canonical(alias) for alias in post_office.get_backend_aliases()))
+    known = post_office.get_backend_aliases()
+    return [lane for lane in dict.fromkeys(canonical(alias) for alias in known) if lane in known]
 
 
 def spellings(alias: str) -> tuple[str, ...]:

@@ -56,7 +56,7 @@ class Sender:
         self._look_at = 0.0
         self._worked_at = float("-inf")
         self._renew_at = 0.0
-        self._is_drained = False
+        self._is_drained = self._is_stopping = False
         self._shut: dict[str, str] = {}
 
     def run(self) -> None:
@@ -86,12 +86,18 @@ class Sender:
         if self._listener.take_notice():
             self._look_at = 0.0
         self._stop.ask_if_orphaned()
+        self._announce_stop()
         self._listener.prove()
         self._reaper.reap_if_due()
         plan = self._plan()
         if not plan.is_empty:
             self._carry_out(plan)
         self._database.note_success()
+
+    def _announce_stop(self) -> None:
+        if self._stop.is_asked and not self._is_stopping:
+            self._is_stopping = True
+            instrument("sender.stopping", sender=self.options.sender, in_flight=len(self._pool.running))
 
     def _pause(self) -> float:
         """Return how long there is nothing to do unless somebody wakes us (seconds)."""

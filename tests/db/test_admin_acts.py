@@ -1,0 +1,241 @@
+"""Requeue and cancel in the admin: by POST, with their own permissions, on the record, and never sending."""
+
+import pytest
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Permission, User
+from django.http import HttpResponse
+from django.test import Client
+from django.urls import reverse
+from post_office.models import STATUS, Email
+
+from mailqueue.models import MailState, StopReason
+from mailqueue.ops.states import State, state_of
+from tests.support.situations import SITUATIONS, make_mail
+
+pytestmark = pytest.mark.django_db
+
+LIST = "admin:post_office_email_changelist"
+
+
+def made(situation: str) -> Email:
+    make, _ = SITUATIONS[situation]
+    return make()
+
+
+def act(client: Client, action: str, *mails: Email, **extra: str) -> HttpResponse:
+    data = {"action": action, "index": "0", ACTION_CHECKBOX_NAME: [str(mail.pk) for mail in mails], **extra}
+    return client.post(reverse(LIST), data, follow=True)  # type: ignore[return-value]
+
+
+def messages_of(response: HttpResponse) -> str:
+    return " ".join(str(message) for message in response.context["messages"])  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def reader(client: Client) -> Client:
+    """Somebody who may see mail, and nothing else."""
+    user = User.objects.create_user("reader", is_staff=True)
+    user.user_permissions.add(Permission.objects.get(codename="view_email"))
+    client.force_login(user)
+    return client
+
+
+def allow(codename: str) -> None:
+    User.objects.get(username="reader").user_permissions.add(Permission.objects.get(codename=codename))
+
+
+def test_a_selection_is_requeued(admin_client: Client) -> None:
+    mails = [made("failed"), made("held"), made("to be retried")]
+    act(admin_client, "requeue_selected", *mails)
+
+    assert [state_of(mail).state for mail in mails] == [State.WAITING] * 3
+
+
+@pytest.mark.parametrize("situation", ["sent", "unknown, left to a person", "unknown, to be sent again"])
+def test_a_selection_that_could_come_twice_is_asked_about(admin_client: Client, situation: str) -> None:
+    mails = [made(situation), made("failed")]
+    before = [state_of(mail).state for mail in mails]
+    response = act(admin_client, "requeue_selected", *mails)
+
+    assert before == [state_of(mail).state for mail in mails]
+    assert "ann@example.com" in response.content.decode()
+
+
+def test_a_selection_is_requeued_when_confirmed(admin_client: Client) -> None:
+    mails = [made("sent"), made("failed")]
+    act(admin_client, "requeue_selected", *mails, confirmed="1")
+
+    assert [state_of(mail).state for mail in mails] == [State.WAITING] * 2
+
+
+def test_all_that_a_filter_finds_can_be_requeued(admin_client: Client) -> None:
+    mails = [made("failed") for _ in range(3)]
+    other = made("held")
+    data = {
+        "action": "requeue_selected",
+        "index": "0",
+        "select_across": "1",
+        ACTION_CHECKBOX_NAME: [str(mails[0].pk)],
+    }
+    admin_client.post(f"{reverse(LIST)}?state=failed", data)
+
+    assert [state_of(mail).state for mail in (*mails, other)] == [State.WAITING] * 3 + [State.HELD]
+
+
+def test_a_long_selection_is_listed_in_part(admin_client: Client) -> None:
+    mails = [make_mail(status=STATUS.sent) for _ in range(23)]
+
+    assert "… and 3 more." in act(admin_client, "requeue_selected", *mails).content.decode()
+
+
+def test_a_selection_is_cancelled_by_name(admin_client: Client) -> None:
+    mail = made("queued")
+    act(admin_client, "cancel_selected", mail)
+    stop = MailState.objects.get(email=mail.pk)
+
+    assert (stop.reason, stop.stopped_by) == (StopReason.CANCELLED, "admin")
+
+
+@pytest.mark.parametrize("action", ["cancel_selected", "requeue_selected"])
+def test_a_mail_that_is_being_sent_is_left_alone_and_named(admin_client: Client, action: str) -> None:
+    mail = made("being sent")
+    response = act(admin_client, action, mail)
+
+    assert state_of(mail).state == State.SENDING
+    assert "1 mail is being sent right now and was left as it is." in messages_of(response)
+
+
+def test_a_mail_that_is_sent_can_not_be_cancelled(admin_client: Client) -> None:
+    response = act(admin_client, "cancel_selected", made("sent"), made("queued"))
+
+    assert "1 mail was cancelled." in messages_of(response)
+    assert "its state does not allow it: sent" in messages_of(response)
+
+
+@pytest.mark.parametrize("action", ["requeue_selected", "cancel_selected"])
+def test_an_act_on_a_selection_needs_its_permission(reader: Client, action: str) -> None:
+    mail = made("to be retried")
+
+    assert act(reader, action, mail).status_code == 403
+    assert state_of(mail).state == State.RETRYING
+
+
+@pytest.mark.parametrize(
+    ("action", "codename", "expected"),
+    [
+        ("requeue_selected", "requeue_mail", State.WAITING),
+        ("cancel_selected", "cancel_mail", State.CANCELLED),
+    ],
+)
+def test_an_act_on_a_selection_needs_no_other_permission(
+    reader: Client, action: str, codename: str, expected: State
+) -> None:
+    allow(codename)
+    mail = made("to be retried")
+    act(reader, action, mail)
+
+    assert expected == state_of(mail).state
+
+
+@pytest.mark.parametrize("action", ["requeue_selected", "cancel_selected"])
+def test_an_act_leaves_an_entry_in_the_log_for_each_mail(admin_client: Client, action: str) -> None:
+    mails = [made("to be retried"), made("scheduled")]
+    act(admin_client, action, *mails, made("being sent"))
+
+    assert {str(mail.pk) for mail in mails} == set(LogEntry.objects.values_list("object_id", flat=True))
+
+
+def test_resend_asks_and_changes_nothing_on_get(admin_client: Client) -> None:
+    mail = made("sent")
+    response = admin_client.get(reverse("admin:resend", args=[mail.pk]))
+
+    assert "These have it already and will get it again:" in response.content.decode()
+    assert (state_of(mail).state, LogEntry.objects.count()) == (State.SENT, 0)
+
+
+def test_resend_of_a_partly_sent_mail_names_who_gets_it_and_who_does_not(admin_client: Client) -> None:
+    page = admin_client.get(reverse("admin:resend", args=[made("partly sent").pk])).content.decode()
+    gets, spared = page.index("bob@example.com"), page.index("ann@example.com")
+
+    assert page.index("These will get it:") < gets < page.index("These will not get it again:") < spared
+
+
+def test_resend_of_an_unknown_mail_warns(admin_client: Client) -> None:
+    page = admin_client.get(reverse("admin:resend", args=[made("unknown, left to a person").pk])).content.decode()
+
+    assert "perhaps a second time" in page
+
+
+def test_resend_queues_on_post_and_sends_nothing(admin_client: Client) -> None:
+    mail = made("sent")
+    response = admin_client.post(reverse("admin:resend", args=[mail.pk]))
+
+    assert (state_of(mail).state, LogEntry.objects.count()) == (State.WAITING, 1)
+    assert reverse("admin:post_office_email_change", args=[mail.pk]) == response["Location"]
+
+
+@pytest.mark.parametrize("method", ["put", "delete", "options"])
+def test_resend_takes_no_other_method(admin_client: Client, method: str) -> None:
+    assert getattr(admin_client, method)(reverse("admin:resend", args=[made("sent").pk])).status_code == 405
+
+
+def test_cancel_takes_posts_only(admin_client: Client) -> None:
+    mail = made("queued")
+    address = reverse("admin:mailqueue_email_cancel", args=[mail.pk])
+    got, posted = admin_client.get(address), admin_client.post(address)
+
+    assert (got.status_code, posted.status_code, state_of(mail).state) == (405, 302, State.CANCELLED)
+
+
+@pytest.mark.parametrize("name", ["admin:resend", "admin:mailqueue_email_cancel"])
+def test_an_act_on_one_mail_needs_its_permission(reader: Client, name: str) -> None:
+    mail = made("to be retried")
+
+    assert reader.post(reverse(name, args=[mail.pk])).status_code == 403
+    assert state_of(mail).state == State.RETRYING
+
+
+@pytest.mark.parametrize("name", ["admin:resend", "admin:mailqueue_email_cancel"])
+def test_an_act_needs_a_csrf_token(admin_user: User, name: str) -> None:
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(admin_user)
+
+    assert client.post(reverse(name, args=[made("to be retried").pk])).status_code == 403
+
+
+@pytest.mark.parametrize("name", ["admin:resend", "admin:mailqueue_email_cancel"])
+def test_an_act_on_a_mail_that_is_gone_is_not_found(admin_client: Client, name: str) -> None:
+    assert admin_client.post(reverse(name, args=[1])).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("situation", "expected"),
+    [
+        ("queued", (False, True)),
+        ("scheduled", (True, True)),
+        ("being sent", (False, False)),
+        ("to be retried", (True, True)),
+        ("unknown, to be sent again", (True, True)),
+        ("unknown, left to a person", (True, False)),
+        ("sent", (True, False)),
+        ("failed", (True, False)),
+        ("cancelled", (True, False)),
+        ("interrupted", (False, False)),
+    ],
+)
+def test_the_page_has_buttons_for_what_the_state_allows(
+    admin_client: Client, situation: str, expected: tuple[bool, bool]
+) -> None:
+    assert expected == buttons(admin_client, made(situation))
+
+
+def test_the_page_has_no_buttons_for_a_reader(reader: Client) -> None:
+    assert buttons(reader, made("to be retried")) == (False, False)
+
+
+def buttons(client: Client, mail: Email) -> tuple[bool, bool]:
+    page = client.get(reverse("admin:post_office_email_change", args=[mail.pk])).content.decode()
+    return tuple(  # type: ignore[return-value]
+        reverse(name, args=[mail.pk]) in page for name in ("admin:resend", "admin:mailqueue_email_cancel")
+    )

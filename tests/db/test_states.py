@@ -1,0 +1,160 @@
+"""Every situation of a mail has one state, the same in a description and in a filter."""
+
+from datetime import timedelta
+
+import pytest
+import time_machine
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone, translation
+from post_office.models import STATUS, Email
+
+from mailqueue.models import AttemptOutcome
+from mailqueue.ops.states import State, filter_by_state, state_of, states_of
+from tests.support.situations import SITUATIONS, make_attempt, make_mail
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def everything() -> dict[str, Email]:
+    return {name: make() for name, (make, _) in SITUATIONS.items()}
+
+
+def test_there_is_a_situation_for_every_state() -> None:
+    covered = {state for _, state in SITUATIONS.values()}
+
+    assert set(State) == covered
+
+
+@pytest.mark.parametrize("situation", SITUATIONS)
+def test_a_situation_has_its_state(situation: str) -> None:
+    make, expected = SITUATIONS[situation]
+
+    assert expected == state_of(make()).state
+
+
+@pytest.mark.parametrize("state", State)
+def test_the_filter_finds_just_the_mails_that_are_described_with_its_state(
+    state: State, everything: dict[str, Email]
+) -> None:
+    described = {pk for pk, status in states_of(everything.values()).items() if status.state == state}
+    found = set(filter_by_state(Email.objects.all(), state).values_list("pk", flat=True))
+
+    assert described == found
+
+
+def test_a_filtered_list_can_be_filtered_again(everything: dict[str, Email]) -> None:
+    sent = filter_by_state(Email.objects.all(), State.SENT)
+
+    assert not filter_by_state(sent, State.HELD).exists()
+
+
+def test_a_filtered_list_can_be_counted_and_cut(everything: dict[str, Email]) -> None:
+    waiting = filter_by_state(Email.objects.order_by("-id"), "waiting")
+
+    assert (waiting.count(), len(waiting[:2])) == (5, 2)
+
+
+def test_a_page_of_mails_costs_two_statements(everything: dict[str, Email]) -> None:
+    with CaptureQueriesContext(connection) as captured:
+        states_of(everything.values())
+
+    assert len(captured) == 2
+
+
+def test_no_mail_costs_nothing() -> None:
+    with CaptureQueriesContext(connection) as captured:
+        described = states_of([])
+
+    assert (described, len(captured)) == ({}, 0)
+
+
+def test_the_clock_of_the_database_decides() -> None:
+    mail = make_mail(scheduled_time=timezone.now() + timedelta(minutes=1))
+    with time_machine.travel(timezone.now() + timedelta(days=1), tick=False):
+        status = state_of(mail)
+
+    assert status.state == State.SCHEDULED
+
+
+def test_a_mail_is_described_as_the_database_knows_it_not_as_it_was_read() -> None:
+    mail = make_mail()
+    Email.objects.filter(pk=mail.pk).update(status=STATUS.sent)
+
+    assert state_of(mail).state == State.SENT
+
+
+def test_a_mail_that_is_gone_has_no_state() -> None:
+    mail = make_mail()
+    Email.objects.filter(pk=mail.pk).delete()
+
+    with pytest.raises(Email.DoesNotExist):
+        state_of(mail)
+
+
+def test_only_attempts_that_were_started_are_counted() -> None:
+    mail = make_mail()
+    make_attempt(mail, AttemptOutcome.RETRY)
+    make_attempt(mail, AttemptOutcome.EXPIRED, started_at=None)
+
+    assert state_of(mail).attempt_count == 1
+
+
+@pytest.mark.parametrize(
+    ("situation", "words"),
+    [
+        ("to be retried", "because of: 451 4.7.1 greylisted"),
+        ("being sent", "host-a/4711"),
+        ("sent", "250 queued as 1A2B"),
+        ("failed", "550 5.1.1 no such user"),
+        ("failed by others", "no reason was recorded"),
+        ("cancelled", "by grace"),
+        ("held", "The backend is not configured."),
+        ("unknown, to be sent again", "sent once more"),
+        ("unknown, left to a person", "waits for a person"),
+        ("interrupted", "post_office itself"),
+    ],
+)
+def test_the_detail_says_why(situation: str, words: str) -> None:
+    make, _ = SITUATIONS[situation]
+
+    assert words in state_of(make()).detail
+
+
+@pytest.mark.parametrize("situation", SITUATIONS)
+def test_every_situation_has_a_sentence_and_a_text(situation: str) -> None:
+    make, _ = SITUATIONS[situation]
+    status = state_of(make())
+
+    assert status.detail.endswith((".", "user", "greylisted", "1A2B"))
+    assert status.text.startswith(str(status.state.label))
+
+
+@pytest.mark.parametrize(
+    ("situation", "expected"),
+    [
+        ("queued", False),
+        ("scheduled", False),
+        ("being sent", False),
+        ("to be retried", False),
+        ("unknown, to be sent again", False),
+        ("unknown, left to a person", True),
+        ("sent", True),
+        ("partly sent", True),
+        ("failed", True),
+        ("interrupted", True),
+    ],
+)
+def test_a_state_is_final_when_nothing_more_happens_by_itself(situation: str, expected: bool) -> None:
+    make, _ = SITUATIONS[situation]
+
+    assert expected is state_of(make()).is_final
+
+
+def test_a_retry_says_when_in_the_readers_format() -> None:
+    mail = make_mail(status=STATUS.requeued, scheduled_time=timezone.now().replace(year=2099, month=3, day=4))
+    with translation.override("en"):
+        text = state_of(mail).text
+
+    assert text.startswith("retrying at March 4, 2099")

@@ -1,0 +1,118 @@
+"""System checks: what cannot work is an Error, what a site may still be about to do is a Warning."""
+
+from typing import Any
+
+import django
+import pytest
+from django.apps import apps
+from django.core.checks import ERROR, WARNING, CheckMessage, run_checks
+from django.db import connections
+from pytest_django import Settings
+
+from tests.support.outbox import queueing
+
+__all__ = ["queueing"]
+pytestmark = pytest.mark.usefixtures("queueing")
+
+
+def found(**arguments: Any) -> dict[str, CheckMessage]:
+    return {message.id: message for message in run_checks(**arguments) if message.id.startswith("mailqueue.")}
+
+
+def test_the_site_has_nothing_to_complain_of() -> None:
+    assert {} == found()
+
+
+def test_a_bad_setting_is_an_error_with_key_value_and_remedy(settings: Settings) -> None:
+    settings.MAILQUEUE = {"CONCURRENCY": 0}
+    message = found()["mailqueue.E001"]
+
+    assert (ERROR, 'MAILQUEUE["CONCURRENCY"] 0 is not allowed.', "Set it to a whole number of at least 1.") == (
+        message.level,
+        message.msg,
+        message.hint,
+    )
+
+
+def test_post_office_before_mailqueue_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    configs = sorted(apps.get_app_configs(), key=lambda config: config.name != "post_office")
+    monkeypatch.setattr(apps, "get_app_configs", lambda: configs)
+
+    assert ERROR == found()["mailqueue.E002"].level
+
+
+def point_to(settings: Settings, queueing_path: str, delivering_path: str) -> None:
+    """Configure both backends as the running version of Django does."""
+    if django.VERSION >= (6, 1):
+        settings.MAILERS = {"default": {"BACKEND": queueing_path}, "smtp": {"BACKEND": delivering_path}}
+        settings.POST_OFFICE = {"DEFAULT_MAILER": "smtp"}
+    else:
+        settings.EMAIL_BACKEND = queueing_path
+        settings.POST_OFFICE = {"BACKENDS": {"default": delivering_path}}
+
+
+CONSOLE = "django.core.mail.backends.console.EmailBackend"
+
+
+@pytest.mark.parametrize("path", [CONSOLE, "nowhere.Backend"])
+def test_another_email_backend_is_a_warning(path: str, settings: Settings) -> None:
+    point_to(settings, path, CONSOLE)
+
+    assert WARNING == found()["mailqueue.W001"].level
+
+
+@pytest.mark.parametrize("path", ["mailqueue.EmailBackend", "mailqueue.outbox.backend.EmailBackend"])
+def test_our_backend_is_known_by_any_path(path: str, settings: Settings) -> None:
+    point_to(settings, path, CONSOLE)
+
+    assert {} == found()
+
+
+@pytest.mark.parametrize("path", ["mailqueue.EmailBackend", "post_office.EmailBackend"])
+def test_a_delivering_backend_that_queues_is_an_error(path: str, settings: Settings) -> None:
+    point_to(settings, "mailqueue.EmailBackend", path)
+
+    assert "mailqueue.E004" in found()
+
+
+def test_without_a_default_delivering_backend_there_is_an_error(settings: Settings) -> None:
+    if django.VERSION >= (6, 1):
+        settings.POST_OFFICE = {"DEFAULT_MAILER": "nowhere"}
+    else:
+        settings.POST_OFFICE = {"BACKENDS": {"other": CONSOLE}}
+
+    assert ERROR == found()["mailqueue.E003"].level
+
+
+def test_post_offices_own_celery_sender_is_a_warning(settings: Settings) -> None:
+    settings.POST_OFFICE = {**settings.POST_OFFICE, "CELERY_ENABLED": True}
+
+    assert WARNING == found()["mailqueue.W002"].level
+
+
+def test_settings_of_post_office_that_are_not_followed_are_named(settings: Settings) -> None:
+    settings.POST_OFFICE = {**settings.POST_OFFICE, "MAX_RETRIES": 3, "BATCH_SIZE": 5}
+    message = found()["mailqueue.W003"]
+
+    assert (WARNING, True) == (message.level, "BATCH_SIZE, MAX_RETRIES" in message.msg)
+
+
+@pytest.mark.django_db
+def test_a_database_that_has_everything_passes() -> None:
+    assert {} == found(databases=["default"])
+
+
+@pytest.mark.django_db
+def test_a_missing_lane_index_is_a_warning_with_the_command_to_type() -> None:
+    with connections["default"].cursor() as cursor:
+        cursor.execute("DROP INDEX mailqueue_lane")
+    message = found(databases=["default"])["mailqueue.W004"]
+
+    assert (WARNING, True) == (message.level, "migrate mailqueue 0002" in message.hint)
+
+
+@pytest.mark.django_db
+def test_a_database_without_skip_locked_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections["default"], "pg_version", 130_000)
+
+    assert ERROR == found(databases=["default"], tags=["database"])["mailqueue.E005"].level

@@ -1,0 +1,138 @@
+"""From one outcome and the history to what becomes of the mail."""
+
+import pytest
+
+from mailqueue.conf import Configuration
+from mailqueue.delivery.outcomes import Blame, Outcome, RecipientOutcome, Reply, Stage, Trouble, Verdict
+from mailqueue.models import AttemptOutcome, StopReason
+from mailqueue.queue.claim import Claim
+from mailqueue.queue.history import History
+from mailqueue.queue.settle import Settlement
+from mailqueue.sender.conclude import conclude
+
+CLAIM = Claim(attempt_id=1, email_id=2, number=1, token="t", backend="default", priority=1)
+ANN, BOB = "ann@x", "bob@x"
+SENT = Outcome(Verdict.SENT, Stage.DONE, reply=Reply(250, "ok", "2.0.0"))
+RETRY = Outcome(Verdict.RETRY, Stage.DATA, Blame.MESSAGE, reply=Reply(451, "later", "4.3.0"))
+FAIL = Outcome(Verdict.FAIL, Stage.RCPT, Blame.RECIPIENT, reply=Reply(550, "no such user", "5.1.1"))
+UNKNOWN = Outcome(Verdict.UNKNOWN, Stage.FINAL_DOT, Blame.MESSAGE)
+
+
+def concluded(
+    outcome: Outcome, *, recipients: tuple[str, ...] = (ANN,), history: History | None = None, **settings: object
+) -> Settlement:
+    return conclude(
+        CLAIM,
+        outcome,
+        recipients=recipients,
+        history=history or History(),
+        configuration=Configuration(RETRY_DELAYS=(100, 1000), **settings),
+    )
+
+
+def mixed(**verdicts: Verdict) -> Outcome:
+    results = {f"{name}@x": RecipientOutcome(verdict, Reply(450, "so")) for name, verdict in verdicts.items()}
+    return Outcome(Verdict.RETRY, Stage.RCPT, Blame.RECIPIENT, recipients=results)
+
+
+def test_a_mail_that_everybody_has_is_sent() -> None:
+    found = concluded(SENT, recipients=(ANN, BOB))
+
+    assert (AttemptOutcome.SENT, True, False, None) == (
+        found.outcome,
+        found.is_accepted,
+        found.is_counted,
+        found.recipients,
+    )
+
+
+def test_a_temporary_failure_waits_as_long_as_the_schedule_says() -> None:
+    first, third = concluded(RETRY), concluded(RETRY, history=History(counted=2))
+
+    assert (AttemptOutcome.RETRY, True, True) == (
+        first.outcome,
+        80 <= (first.retry_after or 0) <= 120,
+        800 <= (third.retry_after or 0) <= 1200,
+    )
+
+
+def test_a_mail_is_given_up_when_its_time_is_over_but_not_without_a_try() -> None:
+    old = History(counted=3, first_counted_ago=49 * 3600)
+
+    assert (AttemptOutcome.FAILED, StopReason.FAILED) == (
+        concluded(RETRY, history=old).outcome,
+        concluded(RETRY, history=old).stop,
+    )
+    assert AttemptOutcome.RETRY == concluded(RETRY, history=History()).outcome
+
+
+def test_a_permanent_failure_stops_the_mail_with_the_servers_words() -> None:
+    found = concluded(FAIL)
+
+    assert (AttemptOutcome.FAILED, StopReason.FAILED, "550 5.1.1 no such user", True) == (
+        found.outcome,
+        found.stop,
+        found.note,
+        found.is_counted,
+    )
+
+
+def test_the_backends_fault_costs_no_attempt_and_the_breaker_makes_it_wait() -> None:
+    found = concluded(Outcome(Verdict.DEFER, Stage.CONNECT, Blame.BACKEND, Trouble.CONNECT))
+
+    assert (AttemptOutcome.DEFERRED, False, None) == (found.outcome, found.is_counted, found.retry_after)
+
+
+@pytest.mark.parametrize(("deferred", "seconds"), [(0, 10), (1, 20), (3, 80), (20, 600)])
+def test_a_session_that_was_broken_off_makes_the_mail_step_aside(deferred: int, seconds: float) -> None:
+    outcome = Outcome(Verdict.DEFER, Stage.RCPT, Blame.BACKEND, Trouble.CONNECT)
+
+    assert seconds == concluded(outcome, history=History(deferred=deferred)).retry_after
+
+
+def test_a_lease_that_ended_on_the_way_makes_nobody_wait() -> None:
+    outcome = Outcome(Verdict.DEFER, Stage.BODY, Blame.BACKEND, error="LeaseLost")
+
+    assert None is concluded(outcome).retry_after
+
+
+def test_those_who_were_put_off_are_retried_and_the_others_remembered() -> None:
+    found = concluded(mixed(ann=Verdict.SENT, bob=Verdict.RETRY), recipients=(ANN, BOB))
+
+    assert (AttemptOutcome.RETRY, True) == (found.outcome, found.is_accepted)
+    assert {ANN: "sent", BOB: "retry"} == {a: r["verdict"] for a, r in (found.recipients or {}).items()}
+
+
+def test_a_mail_that_some_have_and_others_never_will_is_partly_sent() -> None:
+    found = concluded(mixed(ann=Verdict.SENT, bob=Verdict.FAIL), recipients=(ANN, BOB))
+
+    assert (AttemptOutcome.PARTLY_SENT, None, True) == (found.outcome, found.stop, found.is_sent)
+
+
+def test_who_was_refused_earlier_makes_a_later_success_partial() -> None:
+    found = concluded(SENT, recipients=(BOB,), history=History(counted=1, refused={ANN}))
+
+    assert (AttemptOutcome.PARTLY_SENT, ["bob@x"]) == (found.outcome, list(found.recipients or {}))
+
+
+def test_what_was_put_off_too_long_is_refused_in_the_end() -> None:
+    late = History(counted=1, first_counted_ago=49 * 3600, accepted={ANN})
+    found = concluded(RETRY, recipients=(BOB,), history=late)
+
+    assert (AttemptOutcome.PARTLY_SENT, None) == (found.outcome, found.stop)
+
+
+def test_an_unknown_outcome_is_resent_once_and_then_held() -> None:
+    once, twice = concluded(UNKNOWN), concluded(UNKNOWN, history=History(unknown=1))
+
+    assert (600, None, None, StopReason.UNKNOWN) == (once.retry_after, once.stop, twice.retry_after, twice.stop)
+
+
+def test_with_hold_an_unknown_outcome_is_never_resent() -> None:
+    assert StopReason.UNKNOWN == concluded(UNKNOWN, UNKNOWN_OUTCOME="hold").stop
+
+
+def test_text_that_the_database_would_refuse_is_made_harmless() -> None:
+    nasty = Outcome(Verdict.FAIL, Stage.DATA, Blame.MESSAGE, reply=Reply(550, "a\0b", "5.7.1"))
+
+    assert "a\N{REPLACEMENT CHARACTER}b" == concluded(nasty).reply

@@ -1,0 +1,115 @@
+"""The acceptance journal: what a killed process knew is found by those who live."""
+
+import logging
+import os
+from pathlib import Path
+
+import pytest
+
+from mailqueue.models import AttemptOutcome
+from mailqueue.queue.settle import Settlement
+from mailqueue.sender.journal import LIMIT_BYTES, Acceptance, Journal, dead_journals
+
+SETTLEMENT = Settlement(
+    attempt_id=1,
+    email_id=2,
+    token="0" * 32,
+    outcome=AttemptOutcome.SENT,
+    is_accepted=True,
+    reply_code=250,
+    reply="ok",
+)
+
+
+def abandon(journal: Journal) -> None:
+    """Let go of the lock as a killed process does."""
+    os.close(journal._fd)
+    journal._fd = None
+
+
+def test_what_a_dead_sender_accepted_is_found(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, sender="dead")
+    journal.write(Acceptance.of(SETTLEMENT))
+    abandon(journal)
+    (found,) = dead_journals(tmp_path, besides=tmp_path / "own.journal")
+
+    assert ("dead", [SETTLEMENT]) == (found.sender, [a.settlement() for a in found.acceptances])
+
+
+def test_the_journal_of_a_living_sender_is_left_alone(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, sender="alive")
+    journal.write(Acceptance.of(SETTLEMENT))
+
+    assert [] == list(dead_journals(tmp_path, besides=tmp_path / "own.journal"))
+    journal.close(is_settled=True)
+
+
+def test_only_one_of_two_readers_gets_a_dead_journal(tmp_path: Path) -> None:
+    abandon(Journal(tmp_path, sender="dead"))
+    first = list(dead_journals(tmp_path, besides=tmp_path / "own.journal"))
+
+    assert [] == list(dead_journals(tmp_path, besides=tmp_path / "own.journal"))
+    first[0].leave()
+    assert len(list(dead_journals(tmp_path, besides=tmp_path / "own.journal"))) == 1
+
+
+def test_a_journal_that_was_settled_is_removed(tmp_path: Path) -> None:
+    abandon(Journal(tmp_path, sender="dead"))
+    (found,) = dead_journals(tmp_path, besides=tmp_path / "own.journal")
+    found.remove()
+
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_a_line_that_was_cut_by_a_kill_is_passed_over(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, sender="dead")
+    journal.write(Acceptance.of(SETTLEMENT))
+    abandon(journal)
+    path = tmp_path / "dead.journal"
+    path.write_bytes(path.read_bytes() + b'{"attempt_id": 3, "em')
+    (found,) = dead_journals(tmp_path, besides=tmp_path / "own.journal")
+
+    assert len(found.acceptances) == 1
+
+
+def test_the_journal_goes_when_everything_is_settled_and_stays_otherwise(tmp_path: Path) -> None:
+    settled, unsettled = Journal(tmp_path, sender="a"), Journal(tmp_path, sender="b")
+    settled.close(is_settled=True)
+    unsettled.close(is_settled=False)
+    unsettled.close(is_settled=True)
+
+    assert [tmp_path / "b.journal"] == list(tmp_path.iterdir())
+
+
+def test_a_journal_is_emptied_once_it_has_grown(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, sender="a")
+    journal.path.write_bytes(b"x" * (LIMIT_BYTES + 1))
+    journal.trim()
+
+    assert journal.path.stat().st_size == 0
+    journal.close(is_settled=True)
+
+
+def test_a_folder_that_cannot_be_used_is_said_loudly_and_nothing_else_happens(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("")
+    with caplog.at_level(logging.ERROR, logger="mailqueue"):
+        journal = Journal(tmp_path / "file" / "journals", sender="a")
+    journal.write(Acceptance.of(SETTLEMENT))
+    journal.trim()
+    journal.close(is_settled=True)
+
+    assert ["journal.failed"] == caplog.messages
+
+
+def test_a_full_disk_is_said_loudly_and_sending_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    journal = Journal(tmp_path, sender="a")
+    full = os.open("/dev/full", os.O_WRONLY)
+    os.dup2(full, journal._fd)
+    os.close(full)
+    with caplog.at_level(logging.ERROR, logger="mailqueue"):
+        journal.write(Acceptance.of(SETTLEMENT))
+
+    assert ["journal.failed"] == caplog.messages
+    journal.close(is_settled=True)

@@ -1,0 +1,40 @@
+"""How the sender's events look."""
+
+import json
+import logging
+import re
+
+import pytest
+
+from mailqueue.sender.log import JsonFormatter, TextFormatter
+
+
+def record(**fields: object) -> logging.LogRecord:
+    made = logging.LogRecord("mailqueue.sender", logging.INFO, "", 0, "mail.sent", (), None)
+    made.fields = fields
+    return made
+
+
+def test_text_is_the_event_and_its_fields() -> None:
+    assert re.fullmatch(
+        r'\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z INFO mail\.sent email=1 text="two words" none=""',
+        TextFormatter().format(record(email=1, text="two words", none="")),
+    )
+
+
+def test_json_is_one_object() -> None:
+    found = json.loads(JsonFormatter().format(record(email=1, path=pytest)))
+
+    assert ("mail.sent", "INFO", 1) == (found["event"], found["level"], found["email"])
+
+
+@pytest.mark.parametrize("formatter", [TextFormatter(), JsonFormatter()])
+def test_an_exception_is_told_with_its_traceback(formatter: logging.Formatter) -> None:
+    made = record()
+    made.exc_info = (ValueError, ValueError("no"), None)
+
+    assert "ValueError: no" in formatter.format(made)
+
+
+def test_a_field_cannot_break_the_line() -> None:
+    assert "\n" not in TextFormatter().format(record(text="a\nb"))
