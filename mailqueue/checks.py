@@ -110,7 +110,7 @@ def check_post_office(app_configs: Sequence[AppConfig] | None, **_: Any) -> list
     if post_office.get_celery_enabled():
         found.append(
             Caution(
-                "POST_OFFICE[\"CELERY_ENABLED\"] is on: post_office's Celery task sends mail beside our sender, "
+                'POST_OFFICE["CELERY_ENABLED"] is on: post_office\'s Celery task sends mail beside our sender, '
                 "without its claims, so that a mail may go out twice.",
                 hint='Remove POST_OFFICE["CELERY_ENABLED"] and run `python manage.py send_queued_mail`.',
                 id="mailqueue.W002",

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Any
 
 from post_office.models import STATUS
@@ -56,6 +57,14 @@ JOIN post_office_email e ON e.id = g.email_id
 """
 
 
+class LogLevel(IntEnum):
+    """Which of post_office's `Log` rows are written; the numbers are post_office's."""
+
+    NOTHING = 0
+    FAILURES = 1
+    EVERYTHING = 2
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settlement:
     """How to close one attempt, and what to do with its mail.
@@ -86,7 +95,7 @@ class Settlement:
         return self.outcome in (AttemptOutcome.SENT, AttemptOutcome.PARTLY_SENT)
 
 
-def settle(cursor: Any, settlements: Sequence[Settlement], *, log_successes: bool = False) -> set[int]:
+def settle(cursor: Any, settlements: Sequence[Settlement], *, log_level: LogLevel = LogLevel.FAILURES) -> set[int]:
     """Close attempts and bring their mails to where they belong; return the ids of the attempts that were closed.
 
     An attempt that this sender has lost stays as it is, unless the server accepted the mail. Settling twice is
@@ -106,7 +115,7 @@ def settle(cursor: Any, settlements: Sequence[Settlement], *, log_successes: boo
             [[s.email_id for s in retried], [s.retry_after for s in retried], [s.is_counted for s in retried]],
         )
     stop(cursor, [(s.email_id, s.stop, s.note) for s in closed if s.stop], by="")
-    _log(cursor, closed, log_successes=log_successes)
+    _log(cursor, closed, log_level=log_level)
     return closed_ids
 
 
@@ -136,8 +145,9 @@ def _close(cursor: Any, settlements: Sequence[Settlement]) -> set[int]:
     return {attempt_id for (attempt_id,) in cursor.fetchall()}
 
 
-def _log(cursor: Any, closed: Sequence[Settlement], *, log_successes: bool) -> None:
-    logged = [s for s in closed if (log_successes if s.is_sent else s.is_counted or s.stop)]
+def _log(cursor: Any, closed: Sequence[Settlement], *, log_level: LogLevel) -> None:
+    failed = [s for s in closed if not s.is_sent and (s.is_counted or s.stop)] if log_level > LogLevel.NOTHING else []
+    logged = [*failed, *(s for s in closed if s.is_sent and log_level == LogLevel.EVERYTHING)]
     if not logged:
         return
     cursor.execute(

@@ -6,6 +6,7 @@ import uuid
 from dataclasses import dataclass, field
 
 from mailqueue.delivery.backends import canonical, configured_aliases
+from mailqueue.queue.settle import LogLevel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,7 +19,7 @@ class Options:
     backends: tuple[str, ...] = ()
     """Only mail of these delivering backends; empty: of all."""
     is_until_empty: bool = False
-    log_successes: bool = False
+    log_level: LogLevel = LogLevel.FAILURES
     sender: str = field(default_factory=lambda: f"{socket.gethostname()[:128]}.{os.getpid()}.{uuid.uuid4().hex[:12]}")
     """The name under which this process holds claims."""
 

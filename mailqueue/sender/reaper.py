@@ -45,7 +45,7 @@ class Reaper:
         using = self._options.using
         with transaction.atomic(using=using), connections[using].cursor() as cursor:
             proven = [acceptance.settlement() for journal in journals for acceptance in journal.acceptances]
-            settled = settle(cursor, proven, log_successes=self._options.log_successes)
+            settled = settle(cursor, proven, log_level=self._options.log_level)
             reaped = reap(
                 cursor, configuration=self._configuration, dead_senders=[journal.sender for journal in journals]
             )

@@ -84,7 +84,7 @@ class Turn:
         if not results:
             return
         settlements = [(job, self.conclusion(job, outcome)) for job, outcome in results]
-        closed = settle(cursor, [s for _, s in settlements], log_successes=self.options.log_successes)
+        closed = settle(cursor, [s for _, s in settlements], log_level=self.options.log_level)
         effects.settlements = [(job, s) for job, s in settlements if s.attempt_id in closed]
         effects.lost = [job for job, s in settlements if s.attempt_id not in closed]
         for backend in {job.claim.backend for job, _ in results}:

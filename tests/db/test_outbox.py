@@ -225,14 +225,14 @@ def test_a_kept_message_goes_over_the_wire_byte_for_byte() -> None:
 
 
 def test_what_django_refuses_is_refused_with_the_same_exception_and_nothing_is_written() -> None:
-    with pytest.raises(ValueError, match="newline|linefeed"):
+    with pytest.raises(ValueError, match=r"newline|linefeed"):
         message(subject="Hi\nBcc: all@example.com").send()
 
     assert not Email.objects.exists()
 
 
 def test_of_several_messages_all_are_written_or_none() -> None:
-    with pytest.raises(ValueError, match="newline|linefeed"):
+    with pytest.raises(ValueError, match=r"newline|linefeed"):
         EmailBackend().send_messages([message(), message(subject="a\nb")])
 
     assert not Email.objects.exists()
@@ -240,7 +240,7 @@ def test_of_several_messages_all_are_written_or_none() -> None:
 
 def test_a_refusal_does_not_break_the_callers_transaction() -> None:
     with transaction.atomic():
-        with pytest.raises(ValueError, match="newline|linefeed"):
+        with pytest.raises(ValueError, match=r"newline|linefeed"):
             message(subject="a\nb").send()
         message().send()
 

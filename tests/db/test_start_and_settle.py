@@ -12,7 +12,7 @@ from mailqueue.models import Attempt, AttemptOutcome, MailState, StopReason
 from mailqueue.queue.history import read_histories
 from mailqueue.queue.reap import reap
 from mailqueue.queue.release import release, release_all_but
-from mailqueue.queue.settle import settle
+from mailqueue.queue.settle import LogLevel, settle
 from mailqueue.queue.start import expired, renew, start
 from tests.support.mails import OTHER, SENDER, claimed, end_lease, make_mail, outcomes, settlement, turn
 
@@ -108,9 +108,18 @@ def test_successes_are_logged_where_that_is_asked() -> None:
     mail = make_mail()
     (claim,) = started()
     with turn() as cursor:
-        settle(cursor, [settlement(claim)], log_successes=True)
+        settle(cursor, [settlement(claim)], log_level=LogLevel.EVERYTHING)
 
     assert [(STATUS.sent, "")] == list(mail.logs.values_list("status", "message"))
+
+
+def test_nothing_is_logged_where_that_is_asked() -> None:
+    make_mail()
+    (claim,) = started()
+    with turn() as cursor:
+        settle(cursor, [settlement(claim, AttemptOutcome.FAILED, stop=StopReason.FAILED)], log_level=LogLevel.NOTHING)
+
+    assert not Log.objects.exists()
 
 
 def test_a_retry_waits_in_the_queue_by_the_databases_clock() -> None:
@@ -218,7 +227,7 @@ def test_a_mail_that_was_deleted_meanwhile_does_no_harm() -> None:
     (claim,) = started()
     mail.delete()
     with turn() as cursor:
-        assert set() == settle(cursor, [settlement(claim)], log_successes=True)
+        assert set() == settle(cursor, [settlement(claim)], log_level=LogLevel.EVERYTHING)
 
 
 def test_what_is_handed_back_is_as_if_nobody_had_touched_it() -> None:

@@ -153,11 +153,13 @@ class SmtpServer:
         self._loop.set_exception_handler(lambda _loop, _context: None)
         listener = await self._loop.create_server(lambda: Session(self), sock=sock)
         await self._stopping.wait()
-        listener.close()
-        # The other tasks are handshakes, and connections that were just accepted.
+        # asyncio leaks what it has just accepted when the listener is closed first. The other tasks are those, and
+        # handshakes.
+        self._loop.remove_reader(sock)
         while self.open_connection_count or len(asyncio.all_tasks()) > 1:
             self._drop_all()
             await asyncio.sleep(0)
+        listener.close()
 
     def _drop_all(self) -> None:
         for session in self.sessions:

@@ -11,12 +11,13 @@ from post_office.settings import get_config
 
 from mailqueue.conf import configuration
 from mailqueue.delivery.backends import canonical, configured_aliases
+from mailqueue.queue.settle import LogLevel
 from mailqueue.sender.log import FORMATTERS, set_up_logging
 from mailqueue.sender.options import Options, unknown_backends
 from mailqueue.sender.process import run_sender
 from mailqueue.sender.supervisor import supervise
 
-LOG_SUCCESSES = 2
+LOG_LEVELS = [level.value for level in LogLevel]
 
 
 def positive(text: str) -> int:
@@ -41,7 +42,11 @@ class Command(BaseCommand):
         )
         parser.add_argument("--log-format", choices=sorted(FORMATTERS), default="text")
         parser.add_argument(
-            "-l", "--log-level", type=int, metavar="N", help='2: write post_office\'s "sent" log rows as well'
+            "-l",
+            "--log-level",
+            type=int,
+            choices=LOG_LEVELS,
+            help="which of post_office's log rows to write: 0 none, 1 those of failures, 2 all",
         )
         parser.add_argument(
             "-L", "--lockfile", metavar="PATH", help="not needed: senders do not get in each other's way"
@@ -55,15 +60,23 @@ class Command(BaseCommand):
             self.stderr.write("--lockfile is not needed and ignored: any number of senders may run at once.")
         if options["processes"] > 1:
             sys.exit(supervise(options["processes"]))
-        log_level = get_config().get("LOG_LEVEL") if options["log_level"] is None else options["log_level"]
+        log_level = options["log_level"]
+        if log_level is None:
+            log_level = self._configured_log_level()
         sender_options = Options(
             concurrency=options["concurrency"] or settings.CONCURRENCY,
             using=router.db_for_write(Email),
             backends=tuple(canonical(alias) for alias in options["backend"]),
             is_until_empty=options["until_empty"],
-            log_successes=log_level == LOG_SUCCESSES,
+            log_level=LogLevel(log_level),
         )
         sys.exit(run_sender(sender_options, configuration=settings))
+
+    def _configured_log_level(self) -> int:
+        given = get_config().get("LOG_LEVEL", LogLevel.FAILURES)
+        if given not in LOG_LEVELS:
+            raise CommandError(f'POST_OFFICE["LOG_LEVEL"] is {given!r}. Set it to 0, 1 or 2, or leave it out.')
+        return int(given)
 
     def _check_backends(self, aliases: tuple[str, ...]) -> None:
         if unknown := unknown_backends(aliases):
