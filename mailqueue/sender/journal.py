@@ -9,7 +9,8 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -57,37 +58,32 @@ def journal_folder(state_dir: Path, *, using: str) -> Path:
 class Journal:
     """The journal of one living sender.
 
-    A disk that is full or may not be written is said once and loudly; sending goes on, and a crash then leaves
-    more mails unknown than it would.
+    A disk that is full or may not be written is said loudly; sending goes on, and a crash then leaves more mails
+    unknown than it would.
     """
 
     def __init__(self, folder: Path, *, sender: str) -> None:
         self.path = folder / f"{sender}{SUFFIX}"
-        self._fd = self._open()
-
-    def _open(self) -> int | None:
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            fd = os.open(self.path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self._complain(error)
-            return None
-        return fd
+        self._lock = threading.Lock()
+        self._unsettled: dict[int, bytes] = {}
+        self._size = 0
+        self._fd: int | None = None
+        self._begin()
 
     def write(self, acceptance: Acceptance) -> None:
-        """Append one acceptance. Called by the connections, each with a single write."""
-        if self._fd is None:
-            return
-        try:
-            os.write(self._fd, json.dumps(asdict(acceptance)).encode() + b"\n")
-        except OSError as error:
-            self._complain(error)
+        """Append one acceptance. Called by the connections."""
+        line = json.dumps(asdict(acceptance)).encode() + b"\n"
+        with self._lock:
+            self._unsettled[acceptance.attempt_id] = line
+            self._append(line)
 
-    def trim(self) -> None:
-        """Empty the journal once it has grown: everything in it is settled."""
-        if self._fd is not None and os.fstat(self._fd).st_size > LIMIT_BYTES:
-            os.ftruncate(self._fd, 0)
+    def forget(self, attempt_ids: Iterable[int]) -> None:
+        """Drop what the database knows by now, so that the journal stays small however long the sender lives."""
+        with self._lock:
+            for attempt_id in attempt_ids:
+                self._unsettled.pop(attempt_id, None)
+            if self._size > LIMIT_BYTES:
+                self._begin()
 
     def close(self, *, is_settled: bool) -> None:
         """Let go of the lock; remove the file when nothing in it is still to be settled."""
@@ -97,6 +93,36 @@ class Journal:
             self.path.unlink(missing_ok=True)
         os.close(self._fd)
         self._fd = None
+
+    def _begin(self) -> None:
+        """Start a file with what is unsettled, locked before anybody can see it, in place of the one before."""
+        new = self.path.with_suffix(".new")
+        lines = b"".join(self._unsettled.values())
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            fd = os.open(new, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_APPEND, 0o600)
+        except OSError as error:
+            self._complain(error)
+            return
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.write(fd, lines)
+            new.rename(self.path)
+        except OSError as error:
+            os.close(fd)
+            self._complain(error)
+            return
+        before, self._fd, self._size = self._fd, fd, len(lines)
+        if before is not None:
+            os.close(before)
+
+    def _append(self, data: bytes) -> None:
+        if self._fd is None:
+            return
+        try:
+            self._size += os.write(self._fd, data)
+        except OSError as error:
+            self._complain(error)
 
     def _complain(self, error: OSError) -> None:
         instrument("journal.failed", level=logging.ERROR, path=self.path, error=error)

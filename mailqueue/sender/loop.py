@@ -172,8 +172,7 @@ class Sender:
             self._worked_at = time.monotonic()
         report(effects)
         self._stock.count_sent(len(plan.results))
-        if not self._pool.running:
-            self._journal.trim()
+        self._journal.forget(job.claim.attempt_id for job, _ in plan.results)
 
     def _send(self, job: Job) -> None:
         outcome = outcome_without_sending(job)

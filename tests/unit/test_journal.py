@@ -2,13 +2,14 @@
 
 import logging
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from mailqueue.models import AttemptOutcome
 from mailqueue.queue.settle import Settlement
-from mailqueue.sender.journal import LIMIT_BYTES, Acceptance, Journal, dead_journals
+from mailqueue.sender.journal import Acceptance, Journal, dead_journals
 
 SETTLEMENT = Settlement(
     attempt_id=1,
@@ -81,13 +82,29 @@ def test_the_journal_goes_when_everything_is_settled_and_stays_otherwise(tmp_pat
     assert [tmp_path / "b.journal"] == list(tmp_path.iterdir())
 
 
-def test_a_journal_is_emptied_once_it_has_grown(tmp_path: Path) -> None:
+def test_a_journal_that_has_grown_keeps_only_what_is_unsettled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mailqueue.sender.journal.LIMIT_BYTES", 1000)
     journal = Journal(tmp_path, sender="a")
-    journal.path.write_bytes(b"x" * (LIMIT_BYTES + 1))
-    journal.trim()
+    for number in range(100):
+        journal.write(Acceptance.of(replace(SETTLEMENT, attempt_id=number)))
+    journal.forget(range(1, 100))
+    size_of_one = journal.path.stat().st_size
+    journal.write(Acceptance.of(replace(SETTLEMENT, attempt_id=100)))
+    abandon(journal)
+    (found,) = dead_journals(tmp_path, besides=tmp_path / "own.journal")
 
-    assert journal.path.stat().st_size == 0
-    journal.close(is_settled=True)
+    assert ([0, 100], True) == ([a.attempt_id for a in found.acceptances], size_of_one < 1000)
+
+
+def test_a_journal_is_locked_before_anybody_can_see_it(tmp_path: Path) -> None:
+    journals = [Journal(tmp_path, sender=f"s{number}") for number in range(20)]
+
+    assert [] == list(dead_journals(tmp_path, besides=tmp_path / "own.journal"))
+    for journal in journals:
+        journal.close(is_settled=True)
+    assert [] == list(tmp_path.iterdir())
 
 
 def test_a_folder_that_cannot_be_used_is_said_loudly_and_nothing_else_happens(
@@ -97,7 +114,7 @@ def test_a_folder_that_cannot_be_used_is_said_loudly_and_nothing_else_happens(
     with caplog.at_level(logging.ERROR, logger="mailqueue"):
         journal = Journal(tmp_path / "file" / "journals", sender="a")
     journal.write(Acceptance.of(SETTLEMENT))
-    journal.trim()
+    journal.forget([1])
     journal.close(is_settled=True)
 
     assert ["journal.failed"] == caplog.messages
