@@ -24,7 +24,8 @@ def conclude(
 ) -> Settlement:
     """Return how to settle an attempt that had these recipients."""
     if outcome.verdict == Verdict.UNKNOWN:
-        return _unknown(claim, outcome, history=history, configuration=configuration)
+        results = results_of(outcome, recipients=recipients) if outcome.recipients else None
+        return _unknown(claim, outcome, results=results, history=history, configuration=configuration)
     if outcome.verdict == Verdict.DEFER:
         return _settlement(claim, outcome, AttemptOutcome.DEFERRED, retry_after=_deferral(outcome, history=history))
     results = results_of(outcome, recipients=recipients)
@@ -41,10 +42,18 @@ def results_of(outcome: Outcome, *, recipients: Sequence[str]) -> dict[str, Reci
     return {address: outcome.recipients.get(address, alike) for address in recipients}
 
 
-def _unknown(claim: Claim, outcome: Outcome, *, history: History, configuration: Configuration) -> Settlement:
+def _unknown(
+    claim: Claim,
+    outcome: Outcome,
+    *,
+    results: Mapping[str, RecipientOutcome] | None,
+    history: History,
+    configuration: Configuration,
+) -> Settlement:
+    what: dict[str, Any] = {"stop": StopReason.UNKNOWN, "note": UNKNOWN_NOTE}
     if may_resend(history, earlier=0, configuration=configuration):
-        return _settlement(claim, outcome, AttemptOutcome.UNKNOWN, retry_after=configuration.UNKNOWN_RESEND_AFTER)
-    return _settlement(claim, outcome, AttemptOutcome.UNKNOWN, stop=StopReason.UNKNOWN, note=UNKNOWN_NOTE)
+        what = {"retry_after": configuration.UNKNOWN_RESEND_AFTER}
+    return _settlement(claim, outcome, AttemptOutcome.UNKNOWN, results=results, **what)
 
 
 def _deferral(outcome: Outcome, *, history: History) -> float | None:

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 from django.db import connections as databases
 
-from mailqueue.delivery.backends import carrier_for
+from mailqueue.delivery.backends import BackendError, carrier_for
 from mailqueue.delivery.letter import Carrier
-from mailqueue.delivery.outcomes import Blame, Outcome, Reply, Stage, Verdict
+from mailqueue.delivery.outcomes import Blame, Outcome, Reply, Stage, Trouble, Verdict
 from mailqueue.sender.jobs import Job
 
 IDLE_SECONDS = 8
@@ -48,10 +48,16 @@ class Connection(threading.Thread):
 
     def _deliver(self, job: Job) -> Outcome:
         try:
-            carrier = self._carriers.get(job.claim.backend)
-            if carrier is None:
-                carrier = self._carriers[job.claim.backend] = carrier_for(job.claim.backend)
-            return carrier.deliver(job.letter, job.lease)
+            return self._carrier(job.claim.backend).deliver(job.letter, job.lease)
+        except BackendError as error:
+            return Outcome(
+                Verdict.DEFER,
+                Stage.CONNECT,
+                blame=Blame.BACKEND,
+                trouble=Trouble.CONNECT,
+                reply=Reply(0, str(error)),
+                error=type(error).__name__,
+            )
         except Exception as error:  # noqa: BLE001 - the sender does not die of a mail, whatever a project's backend raises
             return Outcome(
                 Verdict.RETRY,
@@ -63,6 +69,14 @@ class Connection(threading.Thread):
         finally:
             # What a project's own template tags or storages opened in this thread.
             databases.close_all()
+
+    def _carrier(self, backend: str) -> Carrier:
+        for alias, other in self._carriers.items():
+            if alias != backend:
+                other.expire()
+        if backend not in self._carriers:
+            self._carriers[backend] = carrier_for(backend)
+        return self._carriers[backend]
 
     def _hang_up(self) -> None:
         for carrier in self._carriers.values():

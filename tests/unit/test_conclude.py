@@ -136,3 +136,17 @@ def test_text_that_the_database_would_refuse_is_made_harmless() -> None:
     nasty = Outcome(Verdict.FAIL, Stage.DATA, Blame.MESSAGE, reply=Reply(550, "a\0b", "5.7.1"))
 
     assert "a\N{REPLACEMENT CHARACTER}b" == concluded(nasty).reply
+
+
+def test_who_was_refused_before_an_unknown_outcome_is_remembered() -> None:
+    results = {
+        ANN: RecipientOutcome(Verdict.UNKNOWN, Reply(0)),
+        BOB: RecipientOutcome(Verdict.FAIL, Reply(550, "no such user")),
+    }
+    outcome = Outcome(Verdict.UNKNOWN, Stage.FINAL_DOT, recipients=results)
+    found = concluded(outcome, recipients=(ANN, BOB))
+
+    assert ({ANN: "unknown", BOB: "fail"}, False) == (
+        {address: result["verdict"] for address, result in (found.recipients or {}).items()},
+        found.is_accepted,
+    )
