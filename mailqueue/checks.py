@@ -81,6 +81,7 @@ def _is_ours(path: str, backend: type) -> bool:
 
 def _delivering() -> Iterator[CheckMessage]:
     default = canonical("")
+    is_unset = not post_office.mailers_are_configured() and not post_office.get_config().get("BACKENDS")
     is_mailers = post_office.mailers_are_configured()
     remedy = (
         'Name a mailer that delivers in POST_OFFICE = {"DEFAULT_MAILER": "smtp"}, and configure it in MAILERS.'
@@ -88,13 +89,13 @@ def _delivering() -> Iterator[CheckMessage]:
         else 'Set POST_OFFICE = {"BACKENDS": {"default": "django.core.mail.backends.smtp.EmailBackend"}}.'
     )
     aliases = configured_aliases()
-    if default not in aliases:
+    if default not in aliases or (is_unset and delivers_to_itself(default)):
         yield Error(
             f'No delivering backend is configured under the alias "{default}", which mail goes through by default.',
             hint=remedy,
             id="mailqueue.E003",
         )
-    for alias in aliases:
+    for alias in aliases if not is_unset else ():
         if delivers_to_itself(alias):
             yield Error(
                 f'The delivering backend "{alias}" only queues: what it is given is queued again, for ever.',
@@ -158,7 +159,7 @@ def check_database(
         found.append(
             Caution(
                 "The lane index mailqueue_lane is missing or invalid: claims will scan the whole table of mails.",
-                hint="Run `python manage.py migrate mailqueue 0002` and then `python manage.py migrate mailqueue`.",
+                hint="Run `python manage.py migrate mailqueue 0003` and then `python manage.py migrate mailqueue`.",
                 id="mailqueue.W004",
             )
         )

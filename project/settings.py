@@ -16,6 +16,8 @@ env = environ.Env()
 _env_file = env.str("ENV_FILE", default=str(BASE_DIR / ".env"))
 if _env_file and Path(_env_file).is_file():
     env.read_env(_env_file)
+elif env.str("ENV_FILE", default=""):
+    raise ImproperlyConfigured(f"ENV_FILE names {_env_file}, which does not exist.")
 
 # Safety
 

@@ -8,7 +8,7 @@ from django.utils.formats import date_format
 from django.utils.timezone import localtime
 from django.utils.translation import gettext as _
 
-from mailqueue.models import Attempt, AttemptOutcome
+from mailqueue.models import Attempt, AttemptOutcome, BackendHealth
 from mailqueue.ops.conditions import State
 
 
@@ -21,6 +21,8 @@ class Facts:
     stopped_by: str
     attempt: Attempt | None
     """The attempt under way, else the last one."""
+    shut_backend: BackendHealth | None = None
+    """The backend it waits for, where that is shut."""
 
 
 def readable_time(moment: datetime | None) -> str:
@@ -37,7 +39,23 @@ def answer_of(attempt: Attempt | None) -> str:
 
 
 def sentence(state: State, facts: Facts) -> str:
-    return _SENTENCES[state](facts)
+    text = _SENTENCES[state](facts)
+    # A time may end in a full stop of its own: 2:18 a.m.
+    return text.removesuffix(".") if text.endswith("..") else text
+
+
+def _waiting(facts: Facts) -> str:
+    backend = facts.shut_backend
+    if backend is None:
+        return _("It is due: the next free sender takes it.")
+    return _(
+        "It waits for the backend %(backend)s, which is shut since %(since)s (%(reason)s). Next probe: %(probe)s."
+    ) % {
+        "backend": backend.alias,
+        "since": readable_time(backend.shut_at),
+        "reason": backend.shut_reason,
+        "probe": readable_time(backend.probe_at),
+    }
 
 
 def _sending(facts: Facts) -> str:
@@ -84,7 +102,7 @@ def _held(facts: Facts) -> str:
 
 
 _SENTENCES: dict[State, Callable[[Facts], str]] = {
-    State.WAITING: lambda _facts: _("It is due: the next free sender takes it."),
+    State.WAITING: _waiting,
     State.SCHEDULED: lambda facts: _("It goes out at %(time)s.") % {"time": readable_time(facts.until)},
     State.SENDING: _sending,
     State.RETRYING: _retrying,

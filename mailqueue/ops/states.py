@@ -10,7 +10,8 @@ from django.db.models.functions import Coalesce
 from django.utils.translation import gettext
 from post_office.models import STATUS, Email
 
-from mailqueue.models import Attempt
+from mailqueue.delivery.backends import canonical
+from mailqueue.models import Attempt, BackendHealth
 from mailqueue.ops.conditions import State, conditions, state_case, with_facts
 from mailqueue.ops.sentences import Facts, readable_time, sentence
 
@@ -52,7 +53,7 @@ class MailStatus:
 
 
 def states_of(emails: Iterable[Email]) -> dict[int, MailStatus]:
-    """Describe mails as the database knows them now, by primary key, in two statements; what is gone is left out.
+    """Describe mails as the database knows them now, by primary key, in three statements; what is gone is left out.
 
     All of them must come from the same database.
     """
@@ -65,12 +66,14 @@ def states_of(emails: Iterable[Email]) -> dict[int, MailStatus]:
         "pk",
         "status",
         "scheduled_time",
+        "backend_alias",
         state=state_case(),
         attempt_count=_attempt_count(),
         note=Coalesce("mailqueue_state__note", Value(""), output_field=TextField()),
         stopped_by=Coalesce("mailqueue_state__stopped_by", Value("")),
     )
-    return {row["pk"]: _described(row, attempts.get(row["pk"])) for row in rows}
+    shut = {backend.alias: backend for backend in BackendHealth.objects.using(using).exclude(shut_at=None)}
+    return {row["pk"]: _described(row, attempts.get(row["pk"]), shut=shut) for row in rows}
 
 
 def state_of(email: Email) -> MailStatus:
@@ -102,7 +105,7 @@ def _speaking_attempts(ids: Sequence[int], *, using: str | None) -> dict[int, At
     return {attempt.email_id: attempt for attempt in last}
 
 
-def _described(row: dict[str, Any], attempt: Attempt | None) -> MailStatus:
+def _described(row: dict[str, Any], attempt: Attempt | None, *, shut: dict[str, BackendHealth]) -> MailStatus:
     state = State(row["state"])
     is_timed = state in TIMED and row["status"] in QUEUED
     facts = Facts(
@@ -110,5 +113,6 @@ def _described(row: dict[str, Any], attempt: Attempt | None) -> MailStatus:
         note=row["note"],
         stopped_by=row["stopped_by"],
         attempt=attempt,
+        shut_backend=shut.get(canonical(row["backend_alias"])) if shut else None,
     )
     return MailStatus(state, sentence(state, facts), facts.until, row["attempt_count"])

@@ -14,6 +14,7 @@ from post_office.settings import get_override_recipients
 from mailqueue.delivery.letter import Letter
 from mailqueue.outbox.addresses import split_addresses
 
+PARTS = ("body", "attachments", "alternatives")
 ADDRESS_COLUMNS = ("to", "cc", "bcc")
 
 
@@ -27,11 +28,21 @@ class VerbatimMessage(Message):
 
 
 class SourceMessage(EmailMessage):
-    """A message that is not built but kept: `message()` gives back what was queued."""
+    """A message that is not built but kept: `message()` gives back what was queued.
+
+    It has no parts to read. A backend that looks at them, as those for HTTP services do, is refused: it would send
+    something else than the caller's message.
+    """
 
     def __init__(self, data: bytes, **envelope: Any) -> None:
         super().__init__(**envelope)
         self._data = data
+        del self.body, self.attachments
+
+    def __getattr__(self, name: str) -> Any:
+        if name in PARTS:
+            raise AttributeError(f"This message is kept as a whole: its {name} can't be read, only message() can.")
+        return object.__getattribute__(self, name)
 
     def message(self, **_: Any) -> Any:
         message = message_from_bytes(self._data, _class=VerbatimMessage)
@@ -60,10 +71,11 @@ def load(email_ids: Iterable[int], *, using: str) -> dict[int, Email]:
 
 
 def recipients_of(email: Email) -> list[str]:
-    """Return the envelope recipients of a loaded mail."""
+    """Return the envelope recipients of a loaded mail; OVERRIDE_RECIPIENTS of post_office has its way."""
+    override = get_override_recipients()
     if source := getattr(email, "mailqueue_source", None):
-        return list(source.recipients)
-    to = get_override_recipients() or email.to
+        return list(override or source.recipients)
+    to = override or email.to
     return [address for address in (*to, *email.cc, *email.bcc) if address]
 
 

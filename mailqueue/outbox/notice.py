@@ -1,5 +1,6 @@
 """What follows when mail was queued, by our backend or post_office's API: it is remembered, senders are woken."""
 
+import inspect
 import logging
 import time
 import warnings
@@ -58,5 +59,15 @@ def _warn_of_other_transaction(alias: str) -> None:
             f"Mail is written to the database {alias!r}, but the open transaction is on {others[0]!r}: if it rolls "
             f"back, the mail is sent all the same. Open a transaction on {alias!r} as well, or route the mail.",
             OtherDatabaseWarning,
-            stacklevel=3,
+            stacklevel=_callers_level(),
         )
+
+
+def _callers_level() -> int:
+    """Return how far up the stack the caller's own code stands: above us, post_office and Django."""
+    frame = inspect.currentframe()
+    level = 0
+    while frame and frame.f_globals.get("__name__", "").partition(".")[0] in ("mailqueue", "post_office", "django"):
+        frame, level = frame.f_back, level + 1
+    # The innermost frame counted is this function's, which warn() does not see.
+    return max(level, 1)

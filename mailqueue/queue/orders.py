@@ -1,4 +1,4 @@
-"""What people order: requeue and cancel, and the hold of mail that has no way out."""
+"""What people order: requeue and cancel."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -33,14 +33,6 @@ def cancel(email_ids: Sequence[int], *, by: str, using: str) -> list[int]:
     with transaction.atomic(using=using), connections[using].cursor() as cursor:
         free = _take(cursor, email_ids, statuses=WAITING)
         stop(cursor, [(email_id, StopReason.CANCELLED, "") for email_id in free], by=by)
-    return free
-
-
-def hold(email_ids: Sequence[int], *, note: str, by: str, using: str) -> list[int]:
-    """Keep mails from going out until somebody requeues them, and return the ids of those that were held."""
-    with transaction.atomic(using=using), connections[using].cursor() as cursor:
-        free = _take(cursor, email_ids, statuses=WAITING)
-        stop(cursor, [(email_id, StopReason.HELD, note) for email_id in free], by=by)
     return free
 
 

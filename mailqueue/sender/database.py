@@ -3,7 +3,15 @@
 import logging
 from collections.abc import Callable, Sequence
 
-from django.db import Error, InterfaceError, InternalError, OperationalError, connections, transaction
+from django.db import (
+    Error,
+    InterfaceError,
+    InternalError,
+    OperationalError,
+    ProgrammingError,
+    connections,
+    transaction,
+)
 
 from mailqueue.queue.release import release_all_but
 from mailqueue.sender.listen import Listener
@@ -53,7 +61,11 @@ class Database:
             except Error as error:
                 self._failure_count += 1
                 instrument(
-                    "database.away", level=logging.WARNING, failures=self._failure_count, text=first_line(error)
+                    "database.away",
+                    level=logging.WARNING,
+                    failures=self._failure_count,
+                    text=first_line(error),
+                    **_remedy(error),
                 )
             else:
                 return True
@@ -73,6 +85,10 @@ class Database:
         using = self._options.using
         with transaction.atomic(using=using), connections[using].cursor() as cursor:
             release_all_but(cursor, known_attempts, sender=self._options.sender)
+
+
+def _remedy(error: Error) -> dict[str, str]:
+    return {"remedy": "python manage.py migrate"} if isinstance(error, ProgrammingError) else {}
 
 
 def first_line(error: BaseException) -> str:

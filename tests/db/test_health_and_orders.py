@@ -7,9 +7,9 @@ from django.db import connection
 from django.utils import timezone
 from post_office.models import STATUS
 
-from mailqueue.models import Attempt, BackendHealth, MailState
+from mailqueue.models import Attempt, BackendHealth
 from mailqueue.queue.health import FAILURES_TO_SHUT, read_health, record_success, record_trouble, take_probe
-from mailqueue.queue.orders import cancel, hold, requeue
+from mailqueue.queue.orders import cancel, requeue
 from mailqueue.queue.start import start
 from tests.support.mails import SENDER, claimed, make_mail, turn
 
@@ -125,16 +125,6 @@ def test_a_sent_mail_is_not_cancelled() -> None:
     mail = make_mail(status=STATUS.sent)
 
     assert [] == cancel([mail.pk], by="jane", using="default")
-
-
-def test_a_held_mail_waits_until_it_is_requeued() -> None:
-    mail = make_mail()
-    hold([mail.pk], note="is this right?", by="jane", using="default")
-    held = MailState.objects.get()
-    requeue([mail.pk], using="default")
-    mail.refresh_from_db()
-
-    assert ("held", "is this right?", STATUS.queued) == (held.reason, held.note, mail.status)
 
 
 @pytest.mark.parametrize("status", [STATUS.sent, STATUS.failed, STATUS.queued, STATUS.requeued])

@@ -12,7 +12,7 @@ from django.db import OperationalError, connection
 
 from tests.support.processes import MANAGE, run
 
-lane_index = import_module("mailqueue.migrations.0003_lane_index")
+lane_index = import_module("mailqueue.migrations.0004_lane_index")
 
 INSERT = """
 INSERT INTO post_office_email (from_email, "to", cc, bcc, subject, message, html_message, status, priority, created,
@@ -65,7 +65,7 @@ def test_old_mail_is_held_at_adoption_and_everything_can_be_undone(make_database
     statuses = dict(fetch(url, "SELECT subject, status FROM post_office_email"))
     reasons = fetch(url, "SELECT reason, note <> '' FROM mailqueue_mailstate")
 
-    assert "1 mails had been queued for more than 48 hours" in said
+    assert "Held, not sent: 1 mail, queued for more than 48 hours" in said
     assert {"old": 1, "fresh": 2, "later": 2, "sent": 0} == statuses
     assert ([("held", True)], [(True,)]) == (reasons, fetch(url, INDEX_IS_VALID))
 
@@ -127,6 +127,23 @@ def test_a_router_that_tears_our_tables_from_the_mail_is_an_error(make_database:
     )
 
     assert (1, True) == (done.returncode, "mailqueue.E006" in done.stderr)
+
+
+def test_mail_that_only_our_tables_can_hold_keeps_them_from_being_dropped(make_database: Callable[[], str]) -> None:
+    url = make_database()
+    manage("migrate", DATABASE_URL=url)
+    with psycopg.connect(url) as session:
+        session.execute(INSERT, ("odd", 2, 1, None))
+        session.execute(
+            "INSERT INTO mailqueue_messagesource (email_id, envelope_from, recipients, message)"
+            " SELECT id, 'a@x', '[]', '' FROM post_office_email"
+        )
+    done = run(
+        *MANAGE, "migrate", "mailqueue", "zero", env={"DJANGO_SETTINGS_MODULE": "tests.settings", "DATABASE_URL": url}
+    )
+
+    assert (1, True) == (done.returncode, "would be lost. Send them first" in done.stderr)
+    assert [(1,)] == fetch(url, "SELECT count(*) FROM mailqueue_messagesource")
 
 
 @pytest.mark.django_db(transaction=True)

@@ -409,6 +409,26 @@ def test_post_offices_override_of_recipients_is_followed(settings: Settings) -> 
     assert ["test@example.com"] == recipients_of(row)
 
 
+def test_the_override_reaches_kept_messages_too(settings: Settings) -> None:
+    settings.POST_OFFICE = {**settings.POST_OFFICE, "OVERRIDE_RECIPIENTS": ["test@example.com"]}
+    ODD["a class of its own"]().send()
+    row = load(Email.objects.values_list("pk", flat=True), using="default").popitem()[1]
+
+    assert ["test@example.com"] == recipients_of(row)
+
+
+def test_a_backend_that_looks_at_the_parts_of_a_kept_message_is_refused_them() -> None:
+    ODD["a class of its own"]().send()
+    row = load(Email.objects.values_list("pk", flat=True), using="default").popitem()[1]
+    kept = letter_of(row, recipients=[JANE]).build()
+
+    with pytest.raises(AttributeError, match="only message\\(\\) can"):
+        _ = kept.body
+    with pytest.raises(AttributeError, match="nonsense"):
+        _ = kept.nonsense
+    assert [JANE] == kept.recipients()
+
+
 @pytest.mark.django_db(transaction=True)
 def test_senders_are_woken_after_the_commit_and_not_for_every_mail(
     monkeypatch: pytest.MonkeyPatch, database_url: str

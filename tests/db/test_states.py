@@ -1,6 +1,6 @@
 """Every situation of a mail has one state, the same in a description and in a filter."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import time_machine
@@ -9,7 +9,8 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone, translation
 from post_office.models import STATUS, Email
 
-from mailqueue.models import AttemptOutcome
+from mailqueue.delivery.backends import canonical
+from mailqueue.models import AttemptOutcome, BackendHealth
 from mailqueue.ops.states import State, filter_by_state, state_of, states_of
 from tests.support.situations import SITUATIONS, make_attempt, make_mail
 
@@ -56,11 +57,11 @@ def test_a_filtered_list_can_be_counted_and_cut(everything: dict[str, Email]) ->
     assert (waiting.count(), len(waiting[:2])) == (5, 2)
 
 
-def test_a_page_of_mails_costs_two_statements(everything: dict[str, Email]) -> None:
+def test_a_page_of_mails_costs_three_statements(everything: dict[str, Email]) -> None:
     with CaptureQueriesContext(connection) as captured:
         states_of(everything.values())
 
-    assert len(captured) == 2
+    assert len(captured) == 3
 
 
 def test_no_mail_costs_nothing() -> None:
@@ -158,3 +159,20 @@ def test_a_retry_says_when_in_the_readers_format() -> None:
         text = state_of(mail).text
 
     assert text.startswith("retrying at March 4, 2099")
+
+
+def test_a_mail_that_waits_for_a_shut_backend_names_it_with_the_reason_and_the_next_probe() -> None:
+    mail = make_mail()
+    BackendHealth.objects.create(
+        alias=canonical(""),
+        shut_at=datetime(2026, 11, 21, 8, tzinfo=UTC),
+        shut_reason="auth: 535 no",
+        probe_at=datetime(2026, 11, 21, 9, tzinfo=UTC),
+    )
+    described = state_of(mail)
+
+    assert described.state == State.WAITING
+    assert "which is shut since Nov. 21, 2026, 8 a.m. (auth: 535 no). Next probe: Nov. 21, 2026, 9 a.m." in (
+        described.detail
+    )
+    assert ".." not in described.detail

@@ -84,6 +84,13 @@ def test_without_a_default_delivering_backend_there_is_an_error(settings: Settin
     assert ERROR == found()["mailqueue.E003"].level
 
 
+@pytest.mark.skipif(django.VERSION >= (6, 1), reason="MAILERS is never without a backend")
+def test_a_site_that_names_no_delivering_backend_at_all_is_told_so(settings: Settings) -> None:
+    settings.POST_OFFICE = {}
+
+    assert {"mailqueue.E003"} == set(found())
+
+
 def test_post_offices_own_celery_sender_is_a_warning(settings: Settings) -> None:
     settings.POST_OFFICE = {**settings.POST_OFFICE, "CELERY_ENABLED": True}
 
@@ -108,7 +115,7 @@ def test_a_missing_lane_index_is_a_warning_with_the_command_to_type() -> None:
         cursor.execute("DROP INDEX mailqueue_lane")
     message = found(databases=["default"])["mailqueue.W004"]
 
-    assert (WARNING, True) == (message.level, "migrate mailqueue 0002" in message.hint)
+    assert (WARNING, True) == (message.level, "migrate mailqueue 0003" in message.hint)
 
 
 @pytest.mark.django_db

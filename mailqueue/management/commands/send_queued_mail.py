@@ -1,11 +1,11 @@
 """`manage.py send_queued_mail`: runs a sender."""
 
 import sys
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db import router
+from django.db import connections, router
 from post_office.models import Email
 from post_office.settings import get_config
 
@@ -21,26 +21,32 @@ LOG_LEVELS = [level.value for level in LogLevel]
 
 
 def positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError(text)
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
 
 
 class Command(BaseCommand):
     help = (
         "Send queued mail until TERM or INT: stop claiming, finish what is in flight (30 s at most), hand the rest "
-        "back, exit 0. Start more of it, on any host, to send faster."
+        "back, exit 0. A second INT leaves at once, with exit code 130. Start more of it, on any host, to send faster."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--until-empty", action="store_true", help="send what may be sent now, then exit 0")
-        parser.add_argument("--concurrency", type=positive, metavar="N", help="connections per process")
+        parser.add_argument(
+            "--concurrency",
+            type=positive,
+            metavar="N",
+            help='connections per process (default: MAILQUEUE["CONCURRENCY"])',
+        )
         parser.add_argument("-p", "--processes", type=positive, default=1, metavar="N", help="sender processes")
         parser.add_argument(
             "--backend", action="append", default=[], metavar="ALIAS", help="send only mail of it (repeatable)"
         )
-        parser.add_argument("--log-format", choices=sorted(FORMATTERS), default="text")
+        parser.add_argument(
+            "--log-format", choices=sorted(FORMATTERS), default="text", help="one line an event, as text or as JSON"
+        )
         parser.add_argument(
             "-l",
             "--log-level",
@@ -56,6 +62,7 @@ class Command(BaseCommand):
         settings = configuration()
         set_up_logging(options["log_format"])
         self._check_backends(tuple(options["backend"]))
+        self._check_database(router.db_for_write(Email))
         if options["lockfile"]:
             self.stderr.write("--lockfile is not needed and ignored: any number of senders may run at once.")
         if options["processes"] > 1:
@@ -71,6 +78,13 @@ class Command(BaseCommand):
             log_level=LogLevel(log_level),
         )
         sys.exit(run_sender(sender_options, configuration=settings))
+
+    def _check_database(self, alias: str) -> None:
+        if connections[alias].vendor != "postgresql":
+            raise CommandError(
+                f'The database "{alias}", which mail is written to, is {connections[alias].display_name}; mailqueue '
+                "needs PostgreSQL. Set DATABASES, or route the apps post_office and mailqueue to one."
+            )
 
     def _configured_log_level(self) -> int:
         given = get_config().get("LOG_LEVEL", LogLevel.FAILURES)

@@ -53,6 +53,6 @@ class Migration(migrations.Migration):
     # CREATE INDEX CONCURRENTLY can't run inside a transaction.
     atomic = False
 
-    dependencies = [("mailqueue", "0002_cascade")]
+    dependencies = [("mailqueue", "0003_adoption")]
 
     operations = [migrations.RunPython(create, drop)]

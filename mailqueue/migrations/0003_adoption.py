@@ -20,6 +20,10 @@ UPDATE post_office_email SET status = 2
 WHERE status = 1 AND id IN (SELECT email_id FROM mailqueue_mailstate WHERE reason = 'held' AND note = %s)
 """
 
+KEPT = """
+SELECT count(*) FROM mailqueue_messagesource s JOIN post_office_email e ON e.id = s.email_id WHERE e.status IN (2, 3)
+"""
+
 
 def is_home(alias: str) -> bool:
     return router.allow_migrate(alias, "post_office", model_name="email") and router.allow_migrate(
@@ -34,9 +38,10 @@ def hold(apps: Any, schema_editor: Any) -> None:
         cursor.execute(HOLD, [NOTE])
         held_count = cursor.rowcount
     if held_count:
+        what = "1 mail" if held_count == 1 else f"{held_count} mails"
         print(
-            f"\n  {held_count} mails had been queued for more than 48 hours. They are held, not sent: "
-            "look at them in the admin (state: held) and requeue those that are still wanted.",
+            f"\n  Held, not sent: {what}, queued for more than 48 hours. Look in the admin (state: held) and requeue "
+            "what is still wanted.",
         )
 
 
@@ -44,10 +49,18 @@ def release(apps: Any, schema_editor: Any) -> None:
     if not is_home(schema_editor.connection.alias):
         return
     with schema_editor.connection.cursor() as cursor:
+        cursor.execute(KEPT)
+        (kept_count,) = cursor.fetchone()
+        if kept_count:
+            raise RuntimeError(
+                f"{kept_count} queued mails are kept in a form that post_office's own tables can't hold, and would be "
+                "lost. Send them first (python manage.py send_queued_mail --until-empty) or cancel them in the admin, "
+                "then migrate again. Nothing was changed."
+            )
         cursor.execute(RELEASE, [NOTE])
 
 
 class Migration(migrations.Migration):
-    dependencies = [("mailqueue", "0003_lane_index")]
+    dependencies = [("mailqueue", "0002_cascade")]
 
     operations = [migrations.RunPython(hold, release)]
