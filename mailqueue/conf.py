@@ -1,7 +1,7 @@
 """What settings.MAILQUEUE says, read once and validated: the only place that knows its keys."""
 
-import math
 import os
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
@@ -13,6 +13,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
 HOUR = 3600
+MOST_SECONDS = 1_000_000_000
 
 
 class SettingError(ValueError):
@@ -29,8 +30,8 @@ def _number(least: float, *, exclusive: bool = False) -> Callable[[Any], str | N
     def complaint(value: Any) -> str | None:
         bound = f"greater than {least:g}" if exclusive else f"of at least {least:g}"
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not is_number or math.isnan(value) or value < least or (exclusive and value == least):
-            return f"a number {bound}"
+        if not is_number or not least <= value <= MOST_SECONDS or (exclusive and value == least):
+            return f"a number {bound} (and at most {MOST_SECONDS:,})"
         return None
 
     return complaint
@@ -64,7 +65,7 @@ def _path(value: Any) -> str | None:
 
 
 def _database(value: Any) -> str | None:
-    if value is None or value in settings.DATABASES:
+    if value is None or (isinstance(value, str) and value in settings.DATABASES):
         return None
     return f"None or an alias of DATABASES ({', '.join(sorted(settings.DATABASES))})"
 
@@ -74,8 +75,12 @@ def default_state_folder() -> Path:
     named_by_systemd = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
     if named_by_systemd:
         return Path(named_by_systemd)
-    user_state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(user_state) / "mailqueue"
+    if user_state := os.environ.get("XDG_STATE_HOME"):
+        return Path(user_state) / "mailqueue"
+    try:
+        return Path.home() / ".local" / "state" / "mailqueue"
+    except RuntimeError:  # a system user without a home
+        return Path(tempfile.gettempdir()) / f"mailqueue-{os.getuid()}"
 
 
 def _key(default: Any, complaint: Callable[[Any], str | None]) -> Any:

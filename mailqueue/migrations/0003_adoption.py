@@ -14,10 +14,12 @@ WITH old AS (
 )
 INSERT INTO mailqueue_mailstate (email_id, reason, note, stopped_by, stopped_at)
 SELECT id, 'held', %s, 'mailqueue', now() FROM old
+ON CONFLICT (email_id) DO UPDATE SET reason = excluded.reason, note = excluded.note,
+    stopped_by = excluded.stopped_by, stopped_at = excluded.stopped_at
 """
 RELEASE = """
-UPDATE post_office_email SET status = 2
-WHERE status = 1 AND id IN (SELECT email_id FROM mailqueue_mailstate WHERE reason = 'held' AND note = %s)
+WITH held AS (DELETE FROM mailqueue_mailstate WHERE reason = 'held' AND note = %s RETURNING email_id)
+UPDATE post_office_email SET status = 2 WHERE status = 1 AND id IN (SELECT email_id FROM held)
 """
 
 KEPT = """

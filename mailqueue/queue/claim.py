@@ -12,6 +12,7 @@ due_{n} AS MATERIALIZED (
     WHERE e.backend_alias = %s AND coalesce(e.priority, 1) = %s AND e.status IN (2, 3)
       AND coalesce(e.scheduled_time, e.created) <= now() + interval '10 minutes'
       AND (e.scheduled_time IS NULL OR e.scheduled_time <= now())
+      AND (NOT %s OR e.expires_at IS NULL OR e.expires_at > now())
       AND NOT EXISTS (SELECT FROM mailqueue_attempt a WHERE a.email_id = e.id AND a.finished_at IS NULL)
     ORDER BY coalesce(e.scheduled_time, e.created), e.id
     LIMIT %s FOR UPDATE OF e SKIP LOCKED
@@ -53,8 +54,11 @@ def claim(
     backend: str,
     sender: str,
     lease_seconds: float,
+    is_probe: bool = False,
 ) -> list[Claim]:
     """Claim up to `limit` mails that are due in one lane, oldest first.
+
+    A probe leaves out what has expired: it would not reach the server.
 
     `spellings` are the aliases under which rows belong to the lane. After a crash the claims go back when their lease
     ends, and cost nothing.
@@ -62,7 +66,7 @@ def claim(
     parts = range(len(spellings))
     due = ",".join(DUE.format(n=n) for n in parts)
     union = " UNION ALL ".join(f"SELECT id, due FROM due_{n}" for n in parts)
-    parameters: list[Any] = [value for alias in spellings for value in (alias, priority, limit)]
+    parameters: list[Any] = [value for alias in spellings for value in (alias, priority, is_probe, limit)]
     cursor.execute(CLAIM.format(due=due, union=union), [*parameters, limit, sender, backend, lease_seconds])
     return [
         Claim(attempt_id, email_id, number, str(token), backend, priority)

@@ -40,6 +40,9 @@ WHERE alias = %s AND (failure_count > 0 OR shut_at IS NOT NULL)
 """
 
 
+PROBE_AGAIN = "UPDATE mailqueue_backendhealth SET probe_at = now() WHERE alias = %s AND shut_at IS NOT NULL"
+
+
 @dataclass(frozen=True, slots=True)
 class Health:
     """What all senders know of one backend."""
@@ -86,6 +89,11 @@ def take_probe(cursor: Any, alias: str, *, delays: Sequence[float]) -> bool:
     """Return whether this sender may try one mail on a backend that is shut."""
     cursor.execute(PROBE, {"alias": alias, "delays": list(map(float, delays))})
     return cursor.fetchone() is not None
+
+
+def probe_again(cursor: Any, alias: str) -> None:
+    """Let the next mail probe a backend at once: the last one ended before it had reached the server."""
+    cursor.execute(PROBE_AGAIN, [alias])
 
 
 def _first_long_delay(delays: Sequence[float]) -> int:

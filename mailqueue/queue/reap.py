@@ -11,9 +11,9 @@ LIMIT = 500
 
 REAP = """
 WITH dead AS MATERIALIZED (
-    SELECT id, email_id, started_at FROM mailqueue_attempt
-    WHERE finished_at IS NULL AND (lease_until < clock_timestamp() OR sender = ANY(%s))
-    ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED
+    SELECT a.id, a.email_id, a.started_at FROM mailqueue_attempt a JOIN post_office_email e ON e.id = a.email_id
+    WHERE a.finished_at IS NULL AND (a.lease_until < clock_timestamp() OR a.sender = ANY(%s))
+    ORDER BY a.id LIMIT %s FOR NO KEY UPDATE OF a, e SKIP LOCKED
 ), returned AS (
     DELETE FROM mailqueue_attempt WHERE id IN (SELECT id FROM dead WHERE started_at IS NULL) RETURNING email_id
 ), unknown AS (

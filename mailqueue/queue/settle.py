@@ -41,7 +41,7 @@ WITH given AS (
     SELECT * FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::text[]) AS g(email_id, reason, note, stopped_by)
 ), stopped AS (
     UPDATE post_office_email e SET status = {STATUS.failed}, last_updated = now()
-    FROM given WHERE e.id = given.email_id RETURNING e.id
+    FROM given WHERE e.id = given.email_id AND e.status IN (2, 3) RETURNING e.id
 )
 INSERT INTO mailqueue_mailstate (email_id, reason, note, stopped_by, stopped_at)
 SELECT email_id, reason, note, stopped_by, clock_timestamp() FROM given WHERE email_id IN (SELECT id FROM stopped)
@@ -54,6 +54,11 @@ INSERT INTO post_office_log (email_id, date, status, exception_type, message)
 SELECT e.id, now(), g.status, g.exception_type, g.message
 FROM unnest(%s::bigint[], %s::int[], %s::text[], %s::text[]) AS g(email_id, status, exception_type, message)
 JOIN post_office_email e ON e.id = g.email_id
+"""
+
+
+KNOWN = """
+SELECT a.id FROM mailqueue_attempt a JOIN unnest(%s::bigint[], %s::uuid[]) AS g(id, token) USING (id, token)
 """
 
 
@@ -117,6 +122,13 @@ def settle(cursor: Any, settlements: Sequence[Settlement], *, log_level: LogLeve
     stop(cursor, [(s.email_id, s.stop, s.note) for s in closed if s.stop], by="")
     _log(cursor, closed, log_level=log_level)
     return closed_ids
+
+
+def known_attempts(cursor: Any, settlements: Sequence[Settlement]) -> set[int]:
+    """Return which of these attempts are this database's, told by their tokens."""
+    ids, tokens = [s.attempt_id for s in settlements], [s.token for s in settlements]
+    cursor.execute(KNOWN, [ids, tokens])
+    return {attempt_id for (attempt_id,) in cursor.fetchall()}
 
 
 def stop(cursor: Any, stops: Iterable[tuple[int, StopReason, str]], *, by: str) -> None:

@@ -3,24 +3,15 @@
 import logging
 from collections.abc import Callable, Sequence
 
-from django.db import (
-    Error,
-    InterfaceError,
-    InternalError,
-    OperationalError,
-    ProgrammingError,
-    connections,
-    transaction,
-)
+from django.db import Error, ProgrammingError, connections
 
 from mailqueue.queue.release import release_all_but
+from mailqueue.queue.work import is_databases_trouble, work
 from mailqueue.sender.listen import Listener
 from mailqueue.sender.log import instrument, logger
 from mailqueue.sender.options import Options
 from mailqueue.sender.waker import Waker
 
-CONNECTION_ERRORS = (OperationalError, InterfaceError, InternalError)
-"""Gone, restarting, in a deadlock, read-only after a failover: to be tried again on a new connection."""
 PAUSE_SECONDS = (0.1, 0.2, 0.5, 1, 2, 5)
 
 
@@ -36,7 +27,7 @@ class Database:
     def note_failure(self, error: Exception) -> None:
         """Say what went wrong. A fault that is not the connection's is told with its traceback."""
         self._failure_count += 1
-        if isinstance(error, CONNECTION_ERRORS):
+        if is_databases_trouble(error):
             instrument("database.lost", level=logging.ERROR, error=type(error).__name__, text=first_line(error))
         else:
             logger.error("sender.failed", exc_info=error, extra={"fields": {"error": type(error).__name__}})
@@ -82,8 +73,7 @@ class Database:
         return PAUSE_SECONDS[min(self._failure_count, len(PAUSE_SECONDS)) - 1]
 
     def _return_orphans(self, known_attempts: Sequence[int]) -> None:
-        using = self._options.using
-        with transaction.atomic(using=using), connections[using].cursor() as cursor:
+        with work(self._options.using) as cursor:
             release_all_but(cursor, known_attempts, sender=self._options.sender)
 
 

@@ -21,7 +21,7 @@ class Lease:
     def __init__(self, *, asked_at: float, seconds: float) -> None:
         self._until = asked_at + seconds
         self._is_revoked = False
-        self._was_passed = False
+        self.was_passed = False
         self._lock = threading.Lock()
 
     def extend(self, *, asked_at: float, seconds: float) -> None:
@@ -30,14 +30,14 @@ class Lease:
     def is_open(self) -> bool:
         """Say whether the final dot may be sent; asked right before it, once."""
         with self._lock:
-            self._was_passed = not self._is_revoked and boot_time() < self._until
-            return self._was_passed
+            self.was_passed = not self._is_revoked and boot_time() < self._until
+            return self.was_passed
 
     def revoke(self) -> bool:
         """End it now, and return whether that came in time: the final dot was not sent and will not be."""
         with self._lock:
             self._is_revoked = True
-            return not self._was_passed
+            return not self.was_passed
 
 
 @dataclass(slots=True)

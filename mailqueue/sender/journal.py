@@ -10,6 +10,8 @@ import json
 import logging
 import os
 import threading
+import time
+import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -23,6 +25,8 @@ from mailqueue.sender.log import instrument
 
 SUFFIX = ".journal"
 LIMIT_BYTES = 1_000_000
+FORGOTTEN_AFTER_SECONDS = 7 * 24 * 3600
+"""A dead journal whose attempts this database does not know may be another database's; it is kept for so long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,7 @@ class Acceptance:
 def journal_folder(state_dir: Path, *, using: str) -> Path:
     """Return the folder for the journals of senders of one database: several projects may share a state folder."""
     settings = connections[using].settings_dict
-    identity = "\n".join(str(settings[name]) for name in ("HOST", "PORT", "NAME"))
+    identity = "\n".join(str(settings[name]) for name in ("HOST", "PORT", "NAME", "USER", "OPTIONS"))
     return state_dir / "journals" / hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 
@@ -89,8 +93,11 @@ class Journal:
         """Let go of the lock; remove the file when nothing in it is still to be settled."""
         if self._fd is None:
             return
-        if is_settled:
-            self.path.unlink(missing_ok=True)
+        try:
+            if is_settled:
+                self.path.unlink(missing_ok=True)
+        except OSError as error:
+            _complain(self.path, error)
         os.close(self._fd)
         self._fd = None
 
@@ -102,7 +109,7 @@ class Journal:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             fd = os.open(new, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_APPEND, 0o600)
         except OSError as error:
-            self._complain(error)
+            _complain(self.path, error)
             return
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -110,7 +117,7 @@ class Journal:
             new.rename(self.path)
         except OSError as error:
             os.close(fd)
-            self._complain(error)
+            _complain(self.path, error)
             return
         before, self._fd, self._size = self._fd, fd, len(lines)
         if before is not None:
@@ -122,10 +129,7 @@ class Journal:
         try:
             self._size += os.write(self._fd, data)
         except OSError as error:
-            self._complain(error)
-
-    def _complain(self, error: OSError) -> None:
-        instrument("journal.failed", level=logging.ERROR, path=self.path, error=error)
+            _complain(self.path, error)
 
 
 @dataclass(slots=True)
@@ -137,9 +141,17 @@ class DeadJournal:
     path: Path
     fd: int
 
+    @property
+    def is_old(self) -> bool:
+        """Nobody came who knew its attempts."""
+        return time.time() - os.fstat(self.fd).st_mtime > FORGOTTEN_AFTER_SECONDS
+
     def remove(self) -> None:
         """Forget it; called when its acceptances are settled in the database."""
-        self.path.unlink(missing_ok=True)
+        try:
+            self.path.unlink(missing_ok=True)
+        except OSError as error:
+            _complain(self.path, error)
         os.close(self.fd)
 
     def leave(self) -> None:
@@ -154,22 +166,39 @@ def dead_journals(folder: Path, *, besides: Path) -> Iterator[DeadJournal]:
             continue
         try:
             fd = os.open(path, os.O_RDONLY)
-        except OSError:
+        except OSError as error:
+            _complain(path, error)
             continue
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            is_listed = os.fstat(fd).st_nlink > 0
-        except OSError:
-            is_listed = False
-        if not is_listed:
+        if not _is_abandoned(fd):
             os.close(fd)
             continue
-        yield DeadJournal(path.name.removesuffix(SUFFIX), list(_acceptances(path)), path, fd)
+        try:
+            acceptances = list(_acceptances(path))
+        except OSError as error:
+            os.close(fd)
+            _complain(path, error)
+            continue
+        yield DeadJournal(path.name.removesuffix(SUFFIX), acceptances, path, fd)
+
+
+def _is_abandoned(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.fstat(fd).st_nlink > 0
+    except OSError:
+        return False
 
 
 def _acceptances(path: Path) -> Iterator[Acceptance]:
     for line in path.read_bytes().splitlines():
         try:
-            yield Acceptance(**json.loads(line))
-        except (ValueError, TypeError):
-            continue  # the last line of a process that was killed while it wrote
+            acceptance = Acceptance(**json.loads(line))
+            uuid.UUID(acceptance.token)
+            acceptance.settlement()
+        except (ValueError, TypeError, AttributeError):
+            continue  # the last line of a process that was killed while it wrote, or of another version
+        yield acceptance
+
+
+def _complain(path: Path, error: OSError) -> None:
+    instrument("journal.failed", level=logging.ERROR, path=path, error=error)

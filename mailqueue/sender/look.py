@@ -1,6 +1,7 @@
 """Looking for mail: which lanes hold any, which backends may be used, and how much to claim."""
 
 import logging
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -27,11 +28,15 @@ class Look:
     health: dict[str, Health] = field(default_factory=dict)
     is_more_likely: bool = False
     """A lane gave as much as was asked of it."""
+    held_count: int = 0
+    """Mails that were held because their backend is gone."""
     shut: dict[str, str] = field(default_factory=dict)
     """Backends that have mail but are shut, with the reason."""
 
 
-def look(cursor: Any, *, limit: int, options: Options, configuration: Configuration) -> Look:
+def look(
+    cursor: Any, *, limit: int, avoiding: Collection[str], options: Options, configuration: Configuration
+) -> Look:
     """Claim up to `limit` mails, from the highest lane down, with a share kept for the lower ones."""
     found = Look()
     lanes = [lane for lane in read_lanes(cursor) if options.serves(lane.alias)]
@@ -40,6 +45,7 @@ def look(cursor: Any, *, limit: int, options: Options, configuration: Configurat
     found.health = read_health(cursor)
     known, orphaned = _sort_out(lanes)
     wanted = limit
+    known = [lane for lane in known if lane[0] not in avoiding]
     for position, (backend, priority) in enumerate(known):
         if wanted <= 0:
             found.is_more_likely = True
@@ -53,7 +59,7 @@ def look(cursor: Any, *, limit: int, options: Options, configuration: Configurat
         found.claims += claims
         wanted -= len(claims)
     for alias, priority in orphaned:
-        _hold(cursor, alias, priority=priority, options=options, configuration=configuration)
+        found.held_count += _hold(cursor, alias, priority=priority, options=options, configuration=configuration)
     return found
 
 
@@ -68,7 +74,14 @@ def _sort_out(lanes: list[Lane]) -> tuple[list[tuple[str, int]], list[tuple[str,
 
 
 def _claim(
-    cursor: Any, backend: str, priority: int, limit: int, *, options: Options, configuration: Configuration
+    cursor: Any,
+    backend: str,
+    priority: int,
+    limit: int,
+    *,
+    options: Options,
+    configuration: Configuration,
+    is_probe: bool = False,
 ) -> list[Claim]:
     return claim(
         cursor,
@@ -78,6 +91,7 @@ def _claim(
         backend=backend,
         sender=options.sender,
         lease_seconds=configuration.LEASE_SECONDS,
+        is_probe=is_probe,
     )
 
 
@@ -89,7 +103,7 @@ def _probe(
     found.shut[backend] = health.reason
     if not health.is_probe_due:
         return
-    claims = _claim(cursor, backend, priority, 1, options=options, configuration=configuration)
+    claims = _claim(cursor, backend, priority, 1, options=options, configuration=configuration, is_probe=True)
     if claims and take_probe(cursor, backend, delays=configuration.PROBE_DELAYS):
         instrument("backend.probed", backend=backend)
         found.health[backend] = replace(health, is_probe_due=False)
@@ -98,14 +112,15 @@ def _probe(
         release(cursor, [claim.attempt_id for claim in claims], sender=options.sender)
 
 
-def _hold(cursor: Any, alias: str, *, priority: int, options: Options, configuration: Configuration) -> None:
-    """Hold due mail whose backend is not configured any more."""
+def _hold(cursor: Any, alias: str, *, priority: int, options: Options, configuration: Configuration) -> int:
+    """Hold due mail whose backend is not configured any more, and return how many."""
     note = f'The backend "{alias}" is not configured (any more).'
     claims = _claim(cursor, alias, priority, 100, options=options, configuration=configuration)
     if not claims:
-        return
+        return 0
     settle(cursor, [_held(claim, note=note) for claim in claims])
     instrument("backend.missing", level=logging.ERROR, backend=alias, held=len(claims))
+    return len(claims)
 
 
 def _held(claim: Claim, *, note: str) -> Settlement:

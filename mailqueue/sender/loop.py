@@ -5,11 +5,11 @@ import random
 import time
 from collections.abc import Callable
 
-from django.db import Error
-
 from mailqueue.conf import Configuration
 from mailqueue.delivery.outcomes import Outcome, Reply, Stage, Verdict
-from mailqueue.sender.database import CONNECTION_ERRORS, Database, first_line
+from mailqueue.queue.claim import Claim
+from mailqueue.queue.work import is_databases_trouble, is_locked
+from mailqueue.sender.database import Database, first_line
 from mailqueue.sender.jobs import Job
 from mailqueue.sender.journal import Acceptance, Journal, journal_folder
 from mailqueue.sender.listen import Listener, listen_alias
@@ -58,6 +58,7 @@ class Sender:
         self._renew_at = 0.0
         self._is_drained = self._is_stopping = False
         self._shut: dict[str, str] = {}
+        self._stranded: list[Claim] = []
 
     def run(self) -> None:
         """Send until told to stop, or until the queue is empty where that was asked.
@@ -73,6 +74,7 @@ class Sender:
         instrument("sender.stopped", sender=self.options.sender)
 
     def _is_finished(self) -> bool:
+        self._stop.ask_if_orphaned()
         if self._pool.running or self._stock:
             return self._stop.is_asked and (self._stop.is_urgent or self._grace_left() <= 0)
         return self._stop.is_asked or self._is_drained
@@ -84,8 +86,8 @@ class Sender:
         """Wait for something to do and do it."""
         self._waker.wait(self._pause(), besides=self._listener.fileno())
         if self._listener.take_notice():
-            self._look_at = 0.0
-        self._stop.ask_if_orphaned()
+            # Whoever woke us counts on our looking for a while: see QUIET_SECONDS of the notice.
+            self._look_at, self._worked_at = 0.0, time.monotonic()
         self._announce_stop()
         self._listener.prove()
         self._reaper.reap_if_due()
@@ -101,9 +103,9 @@ class Sender:
 
     def _pause(self) -> float:
         """Return how long there is nothing to do unless somebody wakes us (seconds)."""
-        if self._pool.has_finished or (self._stock and self._pool.idle_count):
+        if self._pool.finished() or self._stranded or (self._stock and self._pool.idle_count):
             return 0
-        until = [self._renew_at, self._reaper.due_at]
+        until = [self._renew_at, self._reaper.due_at, self._pool.next_aside_at]
         if self._is_accepting() and self._stock.has_room:
             until.append(self._look_at)
         if self._stop.is_asked:
@@ -122,6 +124,7 @@ class Sender:
                 plan.claim_limit = self._stock.room(besides=len(plan.starting))
         else:
             plan.returning = list(self._stock)
+        plan.returning += self._stranded
         if now >= self._renew_at:
             plan.renewing = self._unfinished(plan)
             plan.renewing_stock = [claim for claim in self._stock if claim not in plan.starting + plan.returning]
@@ -136,13 +139,11 @@ class Sender:
         """Run a turn. When something in it can't be done, do the rest without it: one bad mail holds up no other."""
         try:
             effects = self._turn.run(plan)
-        except CONNECTION_ERRORS:
-            raise
         except Exception as error:
-            instrument("turn.failed", level=logging.ERROR, error=type(error).__name__, text=first_line(error))
             parts = plan.parts()
-            if not parts:
+            if is_databases_trouble(error) or not parts:
                 raise
+            instrument("turn.failed", level=logging.WARNING, error=type(error).__name__, text=first_line(error))
             for part in parts:
                 self._carry_out_part(part)
         else:
@@ -151,21 +152,44 @@ class Sender:
     def _carry_out_part(self, part: Plan) -> None:
         try:
             effects = self._turn.run(part)
-        except CONNECTION_ERRORS:
-            raise
-        except Exception as error:  # noqa: BLE001 - as above
-            logger.error("mail.unworkable", exc_info=error, extra={"fields": part.fields()})
+        except Exception as error:
+            if is_databases_trouble(error):
+                raise
+            if is_locked(error) or not self._give_up(part, error):
+                self._put_aside(part)
+        else:
+            self._take_effect(part, effects)
+
+    def _give_up(self, part: Plan, error: Exception) -> bool:
+        logger.error("mail.unworkable", exc_info=error, extra={"fields": part.fields()})
+        try:
             effects = self._turn.give_up(part, error)
+        except Exception as second:
+            if is_databases_trouble(second):
+                raise
+            return False
         self._take_effect(part, effects)
+        return True
+
+    def _put_aside(self, part: Plan) -> None:
+        """Keep a result until its row can be worked on; hand back a mail that was not started."""
+        for job, _ in part.results:
+            self._pool.put_aside(job)
+        unsent = [*part.starting, *part.returning]
+        self._stock.remove(unsent)
+        self._stranded = [claim for claim in self._stranded if claim not in unsent]
+        self._turn.hand_back(unsent)
+        instrument("mail.put_aside", level=logging.WARNING, **part.fields())
 
     def _take_effect(self, plan: Plan, effects: Effects) -> None:
-        """Make what a committed turn did true in this process."""
+        """Make what a committed turn did true in this process. Asks no database, and so can't be cut short."""
         self._pool.forget(plan.results)
         self._stock.remove([*plan.starting, *plan.returning])
-        self._extend_leases(plan, effects)
-        self._drop_stock(effects.shut)
+        self._stranded = [claim for claim in self._stranded if claim not in plan.returning]
         for job in effects.started:
             self._send(job)
+        self._extend_leases(plan, effects)
+        self._strand(effects.shut)
         if plan.claim_limit > 0:
             self._take_in(effects)
         if plan.results or effects.started or effects.found.claims:
@@ -189,15 +213,15 @@ class Sender:
                 job.lease.revoke()
         self._stock.remove([c for c in plan.renewing_stock if c.attempt_id not in effects.renewed])
 
-    def _drop_stock(self, shut: set[str]) -> None:
-        """Hand back what waits for a backend that was shut just now."""
-        if stranded := [claim for claim in self._stock if claim.backend in shut]:
-            self._turn.run(Plan(returning=stranded))
-            self._stock.remove(stranded)
+    def _strand(self, shut: set[str]) -> None:
+        """Set apart what waits for a backend that was shut just now; the next turn hands it back."""
+        stranded = [claim for claim in self._stock if claim.backend in shut]
+        self._stock.remove(stranded)
+        self._stranded += stranded
 
     def _take_in(self, effects: Effects) -> None:
         found = effects.found
-        self._stock.add([claim for claim in found.claims if claim.backend not in effects.shut])
+        self._stock.add(found.claims)
         self._shut = found.shut
         now = time.monotonic()
         if found.is_more_likely:
@@ -206,7 +230,7 @@ class Sender:
             self._look_at = now + BUSY_POLL_SECONDS
         else:
             self._look_at = now + self._idle_seconds()
-        is_idle = not (found.claims or self._pool.running or self._stock)
+        is_idle = not (found.claims or found.held_count or self._pool.running or self._stock)
         self._is_drained = self.options.is_until_empty and is_idle
 
     def _idle_seconds(self) -> float:
@@ -235,17 +259,17 @@ class Sender:
             self._look_at = self._renew_at = 0.0
 
     def _known_attempts(self) -> list[int]:
-        return [*self._pool.running, *(claim.attempt_id for claim in self._stock)]
+        return [*self._pool.running, *(claim.attempt_id for claim in (*self._stock, *self._stranded))]
 
     def _wind_up(self) -> None:
         """Stop deliveries that are still under way, settle what is known, and let go."""
         self._pool.revoke()
         deadline = time.monotonic() + LAST_MOMENT_SECONDS
-        self._settle_last(Plan(returning=list(self._stock)))
-        while self._pool.running and time.monotonic() < deadline:
-            if not self._pool.has_finished:
+        is_working = self._settle_last(Plan(returning=[*self._stock, *self._stranded]))
+        while is_working and self._pool.running and time.monotonic() < deadline:
+            if not self._pool.finished():
                 self._waker.wait(deadline - time.monotonic())
-            self._settle_last(Plan(results=self._pool.finished()))
+            is_working = self._settle_last(Plan(results=self._pool.finished()))
         is_settled = not self._pool.running
         if not is_settled:
             self._abandon()
@@ -263,15 +287,14 @@ class Sender:
             results=[*self._pool.finished(), *((job, NO_ANSWER) for job in unknown)],
             returning=[job.claim for job in unsent],
         )
-        try:
-            report(self._turn.run(plan))
-        except Error as error:
-            self._database.note_failure(error)
+        self._settle_last(plan)
 
-    def _settle_last(self, plan: Plan) -> None:
-        if plan.is_empty:
-            return
+    def _settle_last(self, plan: Plan) -> bool:
+        """Carry out a plan if the database is there; return whether it was."""
         try:
-            self._carry_out(plan)
-        except Error as error:
+            if not plan.is_empty:
+                self._carry_out(plan)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the process is about to end
             self._database.note_failure(error)
+            return False
+        return True

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from mailqueue.delivery.outcomes import Outcome
 from mailqueue.queue.claim import Claim
+from mailqueue.queue.health import Health
 from mailqueue.queue.settle import Settlement
 from mailqueue.sender.jobs import Job
 from mailqueue.sender.look import Look
@@ -54,3 +55,5 @@ class Effects:
     found: Look = field(default_factory=Look)
     shut: set[str] = field(default_factory=set)
     opened: set[str] = field(default_factory=set)
+    health: dict[str, Health] = field(default_factory=dict)
+    """What the turn learned of backends."""

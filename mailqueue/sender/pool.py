@@ -1,9 +1,12 @@
 """The connections: threads that deliver one mail after the other and never touch the database."""
 
+import math
 import queue
 import threading
-from collections import deque
+import time
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 
 from django.db import connections as databases
 
@@ -14,6 +17,16 @@ from mailqueue.sender.jobs import Job
 
 IDLE_SECONDS = 8
 """A session with a server that has had nothing to do for so long is ended."""
+ASIDE_SECONDS = (1, 2, 5, 10, 30)
+"""Pauses between tries to settle a result whose row can't be worked on; the last one repeats."""
+
+
+@dataclass(frozen=True, slots=True)
+class Aside:
+    """How often a result was put aside, and until when."""
+
+    count: int
+    until: float
 
 
 class Connection(threading.Thread):
@@ -58,17 +71,13 @@ class Connection(threading.Thread):
                 reply=Reply(0, str(error)),
                 error=type(error).__name__,
             )
-        except Exception as error:  # noqa: BLE001 - the sender does not die of a mail, whatever a project's backend raises
-            return Outcome(
-                Verdict.RETRY,
-                Stage.BUILD,
-                blame=Blame.MESSAGE,
-                reply=Reply(0, f"{type(error).__name__} while the mail was delivered"),
-                error=type(error).__name__,
-            )
+        except BaseException as error:  # noqa: BLE001 - a thread that dies of a mail would keep it for ever
+            self._carriers.pop(job.claim.backend, None)
+            return _surprise(job, error)
         finally:
             # What a project's own template tags or storages opened in this thread.
-            databases.close_all()
+            with suppress(Exception):
+                databases.close_all()
 
     def _carrier(self, backend: str) -> Carrier:
         for alias, other in self._carriers.items():
@@ -84,14 +93,22 @@ class Connection(threading.Thread):
         self._carriers.clear()
 
 
+def _surprise(job: Job, error: BaseException) -> Outcome:
+    verdict, stage = (Verdict.UNKNOWN, Stage.FINAL_DOT) if job.lease.was_passed else (Verdict.RETRY, Stage.BUILD)
+    text = f"{type(error).__name__} while the mail was delivered"
+    return Outcome(verdict, stage, blame=Blame.MESSAGE, reply=Reply(0, text), error=type(error).__name__)
+
+
 class Pool:
     """All connections of this process. `give` starts work, `finished` takes what is done; the rest is running."""
 
     def __init__(self, size: int, *, accepted: Callable[[Job, Outcome], None], wake: Callable[[], None]) -> None:
         self.running: dict[int, Job] = {}
+        """Every job that is not settled, by attempt."""
         self._accepted = accepted
         self._wake = wake
-        self._finished: deque[tuple[Job, Outcome]] = deque()
+        self._finished: dict[int, tuple[Job, Outcome]] = {}
+        self._aside: dict[int, Aside] = {}
         self._connections = [Connection(number=n, done=self._done) for n in range(size)]
         self._idle: list[Connection] = list(self._connections)
         self._lock = threading.Lock()
@@ -103,8 +120,9 @@ class Pool:
         return len(self._idle)
 
     @property
-    def has_finished(self) -> bool:
-        return bool(self._finished)
+    def next_aside_at(self) -> float:
+        """When a result that was put aside is to be settled again (monotonic seconds)."""
+        return min((aside.until for aside in self._aside.values()), default=math.inf)
 
     def give(self, job: Job) -> None:
         """Hand a started mail to an idle connection, if possible to one that talks to this backend already."""
@@ -119,16 +137,29 @@ class Pool:
     def finish(self, job: Job, outcome: Outcome) -> None:
         """Take in the outcome of a mail that needs no connection."""
         self.running[job.claim.attempt_id] = job
-        self._finished.append((job, outcome))
+        with self._lock:
+            self._finished[job.claim.attempt_id] = (job, outcome)
 
     def finished(self) -> list[tuple[Job, Outcome]]:
-        """Return what is done and not yet forgotten, oldest first."""
-        return list(self._finished)
+        """Return what is done and not yet forgotten, oldest first, without what was put aside."""
+        now = time.monotonic()
+        with self._lock:
+            results = list(self._finished.items())
+        return [result for key, result in results if key not in self._aside or self._aside[key].until <= now]
+
+    def put_aside(self, job: Job) -> None:
+        """Let a result that can't be settled now rest for a while, longer each time."""
+        key = job.claim.attempt_id
+        count = self._aside[key].count + 1 if key in self._aside else 0
+        pause = ASIDE_SECONDS[min(count, len(ASIDE_SECONDS) - 1)]
+        self._aside[key] = Aside(count, time.monotonic() + pause)
 
     def forget(self, settled: list[tuple[Job, Outcome]]) -> None:
-        """Drop what `finished` returned, now that the database knows it."""
+        """Drop results, now that the database knows them."""
         for job, _ in settled:
-            self._finished.popleft()
+            with self._lock:
+                self._finished.pop(job.claim.attempt_id, None)
+            self._aside.pop(job.claim.attempt_id, None)
             self.running.pop(job.claim.attempt_id, None)
 
     def revoke(self) -> tuple[list[Job], list[Job]]:
@@ -136,8 +167,8 @@ class Pool:
 
         Return those that are still running: what will not be sent any more, and what may have been sent.
         """
-        finished = {job.claim.attempt_id for job, _ in self._finished}
-        running = [job for job in list(self.running.values()) if job.claim.attempt_id not in finished]
+        with self._lock:
+            running = [job for key, job in self.running.items() if key not in self._finished]
         stopped = {job.claim.attempt_id for job in running if job.lease.revoke()}
         return (
             [job for job in running if job.claim.attempt_id in stopped],
@@ -152,8 +183,10 @@ class Pool:
             connection.join(timeout)
 
     def _done(self, connection: Connection, job: Job, outcome: Outcome) -> None:
-        self._accepted(job, outcome)
-        with self._lock:
-            self._idle.append(connection)
-        self._finished.append((job, outcome))
-        self._wake()
+        try:
+            self._accepted(job, outcome)
+        finally:
+            with self._lock:
+                self._finished[job.claim.attempt_id] = (job, outcome)
+                self._idle.append(connection)
+            self._wake()

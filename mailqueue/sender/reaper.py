@@ -2,15 +2,17 @@
 
 import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-from django.db import Error, connections, transaction
+from django.db import Error
 
 from mailqueue.conf import Configuration
-from mailqueue.queue.reap import reap
-from mailqueue.queue.settle import settle
+from mailqueue.queue.reap import Reaped, reap
+from mailqueue.queue.settle import known_attempts, settle
+from mailqueue.queue.work import is_databases_trouble, work
 from mailqueue.sender.journal import DeadJournal, Journal, dead_journals
-from mailqueue.sender.log import instrument
+from mailqueue.sender.log import instrument, logger
 from mailqueue.sender.options import Options
 
 LONGEST_PAUSE_SECONDS = 30
@@ -30,28 +32,48 @@ class Reaper:
         """Settle what dead senders of this host knew, then close what any dead sender left open."""
         if time.monotonic() < self.due_at:
             return
-        journals = list(dead_journals(self._folder, besides=self._journal.path))
-        try:
-            self._reap(journals)
-        except Error:
-            for journal in journals:
-                journal.leave()
-            raise
-        for journal in journals:
-            journal.remove()
+        # Set first: what can't be reaped must not keep the sender from sending.
         self.due_at = time.monotonic() + min(self._configuration.LEASE_SECONDS / 4, LONGEST_PAUSE_SECONDS)
+        for journal in dead_journals(self._folder, besides=self._journal.path):
+            self._safely(self._settle_journal, journal)
+        self._safely(self._reap)
 
-    def _reap(self, journals: list[DeadJournal]) -> None:
-        using = self._options.using
-        with transaction.atomic(using=using), connections[using].cursor() as cursor:
-            proven = [acceptance.settlement() for journal in journals for acceptance in journal.acceptances]
-            settled = settle(cursor, proven, log_level=self._options.log_level)
-            reaped = reap(
-                cursor, configuration=self._configuration, dead_senders=[journal.sender for journal in journals]
-            )
+    def _safely(self, act: Callable[..., None], *arguments: DeadJournal) -> None:
+        try:
+            act(*arguments)
+        except Error as error:
+            if is_databases_trouble(error):
+                raise
+            logger.error("reap.failed", exc_info=error, extra={"fields": {"error": type(error).__name__}})
+
+    def _settle_journal(self, journal: DeadJournal) -> None:
+        """Settle what a dead sender of this host knew. What it had claimed goes back without waiting for its lease."""
+        proven = [acceptance.settlement() for acceptance in journal.acceptances]
+        is_ours = False
+        try:
+            with work(self._options.using) as cursor:
+                settled = settle(cursor, proven, log_level=self._options.log_level)
+                is_ours = len(known_attempts(cursor, proven)) == len({s.attempt_id for s in proven})
+                reaped = reap(cursor, configuration=self._configuration, dead_senders=[journal.sender])
+        except Error:
+            journal.leave()
+            raise
+        if is_ours or journal.is_old:
+            journal.remove()
+        else:
+            journal.leave()
         if settled:
             instrument("attempts.proven", count=len(settled))
-        if reaped.returned:
-            instrument("claims.returned", count=len(reaped.returned))
-        for email_id in reaped.unknown:
-            instrument("attempt.unknown", level=logging.WARNING, email=email_id)
+        _report(reaped)
+
+    def _reap(self) -> None:
+        with work(self._options.using) as cursor:
+            reaped = reap(cursor, configuration=self._configuration)
+        _report(reaped)
+
+
+def _report(reaped: Reaped) -> None:
+    if reaped.returned:
+        instrument("claims.returned", count=len(reaped.returned))
+    for email_id in reaped.unknown:
+        instrument("attempt.unknown", level=logging.WARNING, email=email_id)

@@ -22,29 +22,44 @@ class Child:
     def __init__(self, command: list[str]) -> None:
         self._command = command
         self._failure_count = 0
-        self.start_at: float | None = None
+        self._start_at: float | None = None
+        self._told_count = 0
         self.process = self._start()
 
     def _start(self) -> "subprocess.Popen[bytes]":
-        self.start_at = None
+        self._start_at = None
         self._started_at = time.monotonic()
         # A group of its own: INT from the terminal comes through the supervisor, once, like every other signal.
         return subprocess.Popen(self._command, env={**os.environ, PARENT_VARIABLE: str(os.getpid())}, process_group=0)
 
-    def revive(self, *, is_stopping: bool) -> None:
+    def revive(self) -> None:
         """Start the process again if it has failed, after a pause that grows."""
         code = self.process.poll()
-        if not code or is_stopping:
+        if not code:
             return
         now = time.monotonic()
-        if self.start_at is None:
+        if self._start_at is None:
             has_lived = now - self._started_at > LONG_LIFE_SECONDS
             self._failure_count = 0 if has_lived else self._failure_count
-            self.start_at = now + RESTART_SECONDS[min(self._failure_count, len(RESTART_SECONDS) - 1)]
+            self._start_at = now + RESTART_SECONDS[min(self._failure_count, len(RESTART_SECONDS) - 1)]
             self._failure_count += 1
             instrument("process.died", level=logging.ERROR, pid=self.process.pid, code=code)
-        elif now >= self.start_at:
+        elif now >= self._start_at:
+            self._try_to_start()
+
+    def _try_to_start(self) -> None:
+        try:
             self.process = self._start()
+        except OSError as error:  # no memory, no process left
+            instrument("process.not_started", level=logging.ERROR, error=error)
+            self._start_at = time.monotonic() + RESTART_SECONDS[-1]
+
+    def tell(self, signals: list[signal.Signals]) -> None:
+        """Pass on what the process was not told yet, also one that was just being started."""
+        for number in signals[self._told_count :]:
+            if not self.is_over:
+                self.process.send_signal(number)
+        self._told_count = len(signals)
 
     @property
     def is_over(self) -> bool:
@@ -56,18 +71,20 @@ class Supervisor:
 
     def __init__(self, command: list[str], *, count: int) -> None:
         self._waker = Waker()
-        self._is_stopping = False
+        self._signals: list[signal.Signals] = []
         self._children = [Child(command) for _ in range(count)]
 
     def run(self) -> int:
         """Return 0 when every process ended well, else the first other exit code."""
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._pass_on)
+            signal.signal(number, self._receive)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(self._waker.write_fd, warn_on_full_buffer=False)
         while any(self._is_needed(child) for child in self._children):
             for child in self._children:
-                child.revive(is_stopping=self._is_stopping)
+                if not self._signals:
+                    child.revive()
+                child.tell(list(self._signals))
             self._waker.wait(1.0)
         codes = [child.process.returncode for child in self._children]
         return next((code for code in codes if code), 0)
@@ -75,13 +92,10 @@ class Supervisor:
     def _is_needed(self, child: Child) -> bool:
         if not child.is_over:
             return True
-        return child.process.returncode != 0 and not self._is_stopping
+        return child.process.returncode != 0 and not self._signals
 
-    def _pass_on(self, number: int, _frame: FrameType | None) -> None:
-        self._is_stopping = True
-        for child in self._children:
-            if not child.is_over:
-                child.process.send_signal(number)
+    def _receive(self, number: int, _frame: FrameType | None) -> None:
+        self._signals.append(signal.Signals(number))
 
 
 def supervise(count: int) -> int:

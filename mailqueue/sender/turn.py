@@ -1,22 +1,26 @@
 """One turn of the loop: in one commit, settle what is done, start what comes next, and claim more."""
 
-import logging
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
-from django.db import connections, transaction
+from django.db import Error
 from post_office.models import Email
 
 from mailqueue.conf import Configuration
-from mailqueue.delivery.outcomes import Blame, Outcome, Reply, Stage, Trouble, Verdict
+from mailqueue.delivery.outcomes import Blame, Outcome, Reply, Stage, Verdict
 from mailqueue.models import AttemptOutcome, StopReason
 from mailqueue.outbox.identity import fix_identity
 from mailqueue.outbox.messages import letter_of, load, recipients_of
 from mailqueue.queue.claim import Claim
-from mailqueue.queue.health import Health, record_success, record_trouble
+from mailqueue.queue.health import Health, probe_again
 from mailqueue.queue.history import History, read_histories
 from mailqueue.queue.release import release
 from mailqueue.queue.settle import Settlement, settle
 from mailqueue.queue.start import expired, renew, start
+from mailqueue.queue.work import work
+from mailqueue.sender.breaker import WELL, judge_backend
 from mailqueue.sender.clock import boot_time
 from mailqueue.sender.conclude import conclude
 from mailqueue.sender.jobs import Job, Lease
@@ -27,7 +31,6 @@ from mailqueue.sender.plan import Effects, Plan, Result
 
 MOST_SURPRISES = 3
 """How often a mail is tried that fails in a way nobody foresaw."""
-SESSION_BEGAN = frozenset({Stage.MAIL, Stage.RCPT, Stage.DATA, Stage.BODY, Stage.FINAL_DOT, Stage.DONE})
 
 
 class Turn:
@@ -43,7 +46,7 @@ class Turn:
         carried out once more: a commit whose answer was lost does no harm.
         """
         effects = Effects(asked_at=boot_time())
-        with transaction.atomic(using=self.options.using), self._cursor() as cursor:
+        with work(self.options.using) as cursor:
             self._settle(cursor, plan.results, effects)
             self._renew(cursor, plan, effects)
             stranded = [claim for claim in plan.starting if claim.backend in effects.shut]
@@ -52,33 +55,41 @@ class Turn:
             self._start(cursor, [claim for claim in plan.starting if claim not in stranded], effects)
             if plan.claim_limit > 0:
                 effects.found = look(
-                    cursor, limit=plan.claim_limit, options=self.options, configuration=self.configuration
+                    cursor,
+                    limit=plan.claim_limit,
+                    avoiding=effects.shut,
+                    options=self.options,
+                    configuration=self.configuration,
                 )
-        self.health.update(effects.found.health)
+        self.health.update(effects.found.health | effects.health)
         return effects
 
     def give_up(self, part: Plan, error: Exception) -> Effects:
-        """Settle the one mail of a plan that can't be carried out: tried again a few times, then failed."""
+        """Settle the one mail of a plan that can't be carried out: in plain words, or tried a few times and failed."""
         effects = Effects(asked_at=boot_time())
-        claims = [*part.starting, *(job.claim for job, _ in part.results)]
-        verdict = Verdict.SENT if any(o.verdict == Verdict.SENT for _, o in part.results) else Verdict.RETRY
-        with transaction.atomic(using=self.options.using), self._cursor() as cursor:
-            settle(cursor, [self._unworkable(claim, error, verdict=verdict) for claim in claims])
+        with work(self.options.using) as cursor:
+            settle(cursor, [self.conclusion(job, _in_plain_words(outcome)) for job, outcome in part.results])
+            for claim in part.starting:
+                history = read_histories(cursor, [claim.email_id]).get(claim.email_id, History())
+                settle(cursor, [self._unworkable(claim, error, history=history)])
+            release(cursor, [claim.attempt_id for claim in part.returning], sender=self.options.sender)
         return effects
 
-    def _unworkable(self, claim: Claim, error: Exception, *, verdict: Verdict) -> Settlement:
-        is_last = claim.number >= MOST_SURPRISES and verdict == Verdict.RETRY
+    def hand_back(self, claims: Sequence[Claim]) -> None:
+        """Hand back claims for which nothing was sent. Where even that fails, they go back when their lease ends."""
+        with suppress(Error), work(self.options.using) as cursor:
+            release(cursor, [claim.attempt_id for claim in claims], sender=self.options.sender)
+
+    def _unworkable(self, claim: Claim, error: Exception, *, history: History) -> Settlement:
+        is_last = history.counted + 1 >= MOST_SURPRISES
         outcome = Outcome(
-            Verdict.FAIL if is_last else verdict,
-            Stage.BUILD if verdict == Verdict.RETRY else Stage.DONE,
+            Verdict.FAIL if is_last else Verdict.RETRY,
+            Stage.BUILD,
             blame=Blame.MESSAGE,
             reply=Reply(0, f"{type(error).__name__} in the sender"),
             error=type(error).__name__,
         )
-        return conclude(claim, outcome, recipients=[""], history=History(), configuration=self.configuration)
-
-    def _cursor(self) -> Any:
-        return connections[self.options.using].cursor()
+        return conclude(claim, outcome, recipients=[""], history=history, configuration=self.configuration)
 
     def _settle(self, cursor: Any, results: list[Result], effects: Effects) -> None:
         if not results:
@@ -87,8 +98,16 @@ class Turn:
         closed = settle(cursor, [s for _, s in settlements], log_level=self.options.log_level)
         effects.settlements = [(job, s) for job, s in settlements if s.attempt_id in closed]
         effects.lost = [job for job, s in settlements if s.attempt_id not in closed]
-        for backend in {job.claim.backend for job, _ in results}:
-            self._judge_backend(cursor, backend, [o for job, o in results if job.claim.backend == backend], effects)
+        # In one order, for every sender locks these rows.
+        for backend in sorted({job.claim.backend for job, _ in results}):
+            judge_backend(
+                cursor,
+                backend,
+                [outcome for job, outcome in results if job.claim.backend == backend],
+                health=self.health.get(backend, WELL),
+                delays=self.configuration.PROBE_DELAYS,
+                effects=effects,
+            )
 
     def conclusion(self, job: Job, outcome: Outcome) -> Settlement:
         """Decide what becomes of a mail; asks nobody, and may be called from any thread."""
@@ -100,30 +119,6 @@ class Turn:
             configuration=self.configuration,
         )
 
-    def _judge_backend(self, cursor: Any, backend: str, outcomes: list[Outcome], effects: Effects) -> None:
-        fatal = [o for o in outcomes if o.trouble == Trouble.SHUT]
-        is_answering = any(o.trouble == Trouble.NONE and o.stage in SESSION_BEGAN for o in outcomes)
-        failures = [] if is_answering else [o for o in outcomes if o.trouble == Trouble.CONNECT]
-        if is_answering and not fatal and backend in self.health:
-            del self.health[backend]
-            if record_success(cursor, backend):
-                effects.opened.add(backend)
-        if not (fatal or failures):
-            return
-        self.health.setdefault(backend, Health())
-        worst = (fatal or failures)[-1]
-        was_shut = record_trouble(
-            cursor,
-            backend,
-            count=len(failures) or 1,
-            at_once=bool(fatal),
-            reason=f"{worst.stage}: {worst.reply}".removesuffix(": ") or worst.error,
-            delays=self.configuration.PROBE_DELAYS,
-        )
-        if was_shut:
-            effects.shut.add(backend)
-            instrument("backend.shut", level=logging.ERROR, backend=backend, stage=worst.stage, error=worst.error)
-
     def _renew(self, cursor: Any, plan: Plan, effects: Effects) -> None:
         ids = [job.claim.attempt_id for job in plan.renewing] + [claim.attempt_id for claim in plan.renewing_stock]
         if ids:
@@ -133,19 +128,17 @@ class Turn:
     def _start(self, cursor: Any, claims: list[Claim], effects: Effects) -> None:
         if not claims:
             return
-        sender, seconds = self.options.sender, self.configuration.LEASE_SECONDS
-        live = start(cursor, claims, sender=sender, lease_seconds=seconds)
-        refused = [claim for claim in claims if claim.attempt_id not in live]
-        if refused:
-            self._turn_away(cursor, refused)
-        starting = [claim for claim in claims if claim.attempt_id in live]
-        emails = load([claim.email_id for claim in starting], using=self.options.using)
+        # Mails are locked before their attempts, as by those who cancel: in the other order the two could deadlock.
+        emails = load([claim.email_id for claim in claims], using=self.options.using)
         fix_identity(emails.values(), using=self.options.using)
+        live = start(cursor, claims, sender=self.options.sender, lease_seconds=self.configuration.LEASE_SECONDS)
+        if refused := [claim for claim in claims if claim.attempt_id not in live]:
+            self._turn_away(cursor, refused)
+        starting = [claim for claim in claims if claim.attempt_id in live and claim.email_id in emails]
         histories = read_histories(cursor, [claim.email_id for claim in starting if claim.number > 1])
         for claim in starting:
-            if email := emails.get(claim.email_id):
-                history = histories.get(claim.email_id, History())
-                effects.started.append(self._job(claim, email, history, asked_at=effects.asked_at))
+            history = histories.get(claim.email_id, History())
+            effects.started.append(self._job(claim, emails[claim.email_id], history, asked_at=effects.asked_at))
 
     def _turn_away(self, cursor: Any, claims: list[Claim]) -> None:
         """Settle what expired before it could start, and hand back whatever else must not start now."""
@@ -154,6 +147,8 @@ class Turn:
         rest = [claim.attempt_id for claim in claims if claim.attempt_id not in late]
         release(cursor, rest, sender=self.options.sender)
         for claim in claims:
+            if self.health.get(claim.backend, WELL).is_shut:
+                probe_again(cursor, claim.backend)
             if claim.attempt_id in late:
                 instrument("mail.expired", email=claim.email_id, attempt=claim.number)
 
@@ -169,6 +164,17 @@ def outcome_without_sending(job: Job) -> Outcome | None:
     if recipients_of(job.email):
         return Outcome(Verdict.SENT, Stage.DONE)
     return Outcome(Verdict.FAIL, Stage.BUILD, blame=Blame.MESSAGE, reply=Reply(0, "The mail has no recipients."))
+
+
+def _in_plain_words(outcome: Outcome) -> Outcome:
+    """Leave out everything that a server said: some text in it may be what the database refuses."""
+    return replace(
+        outcome,
+        reply=Reply(outcome.reply.code),
+        recipients={
+            address: replace(result, reply=Reply(result.reply.code)) for address, result in outcome.recipients.items()
+        },
+    )
 
 
 def _expiry(claim: Claim) -> Settlement:

@@ -27,8 +27,10 @@ class Waker:
 
     def wait(self, timeout: float, *, besides: int | None = None) -> None:
         """Sleep until somebody wakes us, the other file descriptor can be read, or the time is over (seconds)."""
-        watched = [self._read_fd] if besides is None else [self._read_fd, besides]
-        select.select(watched, [], [], max(timeout, 0))
+        poll = select.poll()  # select() refuses descriptors above 1023
+        for fd in {self._read_fd, self._read_fd if besides is None else besides}:
+            poll.register(fd, select.POLLIN)
+        poll.poll(max(timeout, 0) * 1000)
         with suppress(BlockingIOError):
             while os.read(self._read_fd, 4096):
                 pass

@@ -160,7 +160,7 @@ def test_the_claim_walks_along_the_lane_index_whatever_else_the_table_holds() ->
     fill(20_000)
     make_mail()
     due = claim_module.DUE.format(n=0)
-    plan = plan_of(f"WITH {due} SELECT * FROM due_0", ["", 1, 50])
+    plan = plan_of(f"WITH {due} SELECT * FROM due_0", ["", 1, False, 50])
 
     assert ("mailqueue_lane" in plan, "Seq Scan on post_office_email" in plan, "Sort" in plan) == (True, False, False)
 

@@ -69,6 +69,12 @@ def test_old_mail_is_held_at_adoption_and_everything_can_be_undone(make_database
     assert {"old": 1, "fresh": 2, "later": 2, "sent": 0} == statuses
     assert ([("held", True)], [(True,)]) == (reasons, fetch(url, INDEX_IS_VALID))
 
+    manage("migrate", "mailqueue", "0002", DATABASE_URL=url)
+    manage("migrate", "mailqueue", DATABASE_URL=url)
+    assert {"old": 1, "fresh": 2, "later": 2, "sent": 0} == dict(
+        fetch(url, "SELECT subject, status FROM post_office_email")
+    )
+
     manage("migrate", "mailqueue", "zero", DATABASE_URL=url)
     tables = fetch(url, "SELECT count(*) FROM pg_class WHERE relname LIKE 'mailqueue%'")
     assert {"old": 2, "fresh": 2, "later": 2, "sent": 0} == dict(

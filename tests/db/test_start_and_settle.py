@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+import psycopg
 import pytest
 from django.db import connection
 from django.utils import timezone
@@ -343,3 +344,27 @@ def test_the_plan_of_settling_does_not_touch_the_index_of_open_attempts() -> Non
         plan = "\n".join(line for (line,) in cursor.fetchall())
 
     assert ("mailqueue_attempt_pkey" in plan, "mailqueue_one_open_attempt" in plan) == (True, False)
+
+
+def test_a_mail_that_was_proven_sent_does_not_fail_by_a_later_attempt() -> None:
+    mail = make_mail()
+    (claim,) = started()
+    Email.objects.filter(pk=mail.pk).update(status=STATUS.sent)
+    with turn() as cursor:
+        settle(cursor, [settlement(claim, AttemptOutcome.FAILED, stop=StopReason.FAILED)])
+    mail.refresh_from_db()
+
+    assert STATUS.sent == mail.status
+
+
+@pytest.mark.django_db(transaction=True)
+def test_reaping_leaves_a_mail_that_somebody_has_locked_for_another_time(database_url: str) -> None:
+    locked, free = make_mail(), make_mail()
+    for claim in started():
+        end_lease(claim)
+    with psycopg.connect(database_url) as somebody:
+        somebody.execute("UPDATE post_office_email SET priority = priority WHERE id = %s", [locked.pk])
+        with turn() as cursor:
+            reaped = reap(cursor, configuration=CONFIGURATION)
+
+    assert [free.pk] == reaped.unknown

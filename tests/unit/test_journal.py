@@ -130,3 +130,62 @@ def test_a_full_disk_is_said_loudly_and_sending_goes_on(tmp_path: Path, caplog: 
 
     assert ["journal.failed"] == caplog.messages
     journal.close(is_settled=True)
+
+
+def test_lines_that_say_nothing_we_understand_are_passed_over(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, sender="dead")
+    for nonsense in ({"token": "nonsense"}, {"outcome": "teleported"}):
+        journal.write(replace(Acceptance.of(SETTLEMENT), **nonsense))
+    journal.write(Acceptance.of(SETTLEMENT))
+    abandon(journal)
+    (found,) = dead_journals(tmp_path, besides=tmp_path / "own.journal")
+
+    assert [SETTLEMENT] == [a.settlement() for a in found.acceptances]
+
+
+def test_a_journal_that_cannot_be_read_hides_no_other(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "a.journal").mkdir()
+    journal = Journal(tmp_path, sender="dead")
+    journal.write(Acceptance.of(SETTLEMENT))
+    abandon(journal)
+    with caplog.at_level(logging.ERROR, logger="mailqueue"):
+        found = list(dead_journals(tmp_path, besides=tmp_path / "own.journal"))
+
+    assert (["dead"], ["journal.failed"]) == ([journal.sender for journal in found], caplog.messages)
+
+
+def test_a_folder_that_became_read_only_does_not_keep_the_process_from_ending(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(path: Path, *, missing_ok: bool = False) -> None:
+        raise PermissionError(path)
+
+    journal, dead = Journal(tmp_path, sender="a"), Journal(tmp_path, sender="dead")
+    abandon(dead)
+    (found,) = dead_journals(tmp_path, besides=journal.path)
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with caplog.at_level(logging.ERROR, logger="mailqueue"):
+        journal.close(is_settled=True)
+        found.remove()
+
+    assert ["journal.failed", "journal.failed"] == caplog.messages
+
+
+def test_a_journal_that_cannot_be_rewritten_goes_on_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("mailqueue.sender.journal.LIMIT_BYTES", 0)
+    journal = Journal(tmp_path, sender="dead")
+    journal.write(Acceptance.of(SETTLEMENT))
+
+    def refuse(path: Path, target: Path) -> None:
+        raise PermissionError(path)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with caplog.at_level(logging.ERROR, logger="mailqueue"):
+        journal.forget([])
+    journal.write(Acceptance.of(SETTLEMENT))
+    abandon(journal)
+    (found,) = dead_journals(tmp_path, besides=tmp_path / "own.journal")
+
+    assert (2, ["journal.failed"]) == (len(found.acceptances), caplog.messages)

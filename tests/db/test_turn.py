@@ -1,0 +1,202 @@
+"""One turn of the loop on a real Postgres, and the threads beside it."""
+
+import os
+from pathlib import Path
+
+import django
+import pytest
+from django.db import DatabaseError, connection
+from django.utils import timezone
+from post_office.models import STATUS, Email
+from pytest_django import Settings
+
+from mailqueue.conf import Configuration
+from mailqueue.delivery.outcomes import Blame, Outcome, RecipientOutcome, Reply, Stage, Verdict
+from mailqueue.models import Attempt, AttemptOutcome, BackendHealth
+from mailqueue.outbox.messages import letter_of, load
+from mailqueue.queue.claim import Claim
+from mailqueue.queue.health import Health
+from mailqueue.queue.history import History
+from mailqueue.sender.clock import boot_time
+from mailqueue.sender.jobs import Job, Lease
+from mailqueue.sender.journal import Acceptance, Journal
+from mailqueue.sender.options import Options
+from mailqueue.sender.plan import Plan
+from mailqueue.sender.pool import Pool
+from mailqueue.sender.reaper import Reaper
+from mailqueue.sender.turn import Turn
+from tests.support.mails import SENDER, claimed, make_mail, outcomes, settlement, turn
+from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.django_db
+SENT = Outcome(Verdict.SENT, Stage.DONE, reply=Reply(250, "ok"))
+CONFIGURATION = Configuration()
+
+
+def options() -> Options:
+    return Options(concurrency=1, using="default", sender=SENDER)
+
+
+def make_turn() -> Turn:
+    return Turn(options=options(), configuration=CONFIGURATION)
+
+
+def claim_one() -> Claim:
+    with turn() as cursor:
+        (claim,) = claimed(cursor, limit=1)
+    return claim
+
+
+def job_of(claim: Claim) -> Job:
+    email = load([claim.email_id], using="default")[claim.email_id]
+    lease = Lease(asked_at=boot_time(), seconds=60)
+    return Job(claim, email, letter_of(email, recipients=list(email.to)), History(), lease)
+
+
+def unreadable(mail: Email) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE post_office_email SET created = '-infinity' WHERE id = %s", [mail.pk])
+
+
+def test_a_backend_that_answered_opens_again_even_when_its_turn_had_to_be_repeated() -> None:
+    make_mail()
+    result = (job_of(claim_one()), SENT)
+    bad = make_mail()
+    unreadable(bad)
+    poison = claim_one()
+    BackendHealth.objects.create(alias="default", failure_count=5, shut_at=timezone.now())
+    a_turn = make_turn()
+    a_turn.health = {"default": Health(failure_count=5, is_shut=True)}
+    with pytest.raises(DatabaseError):
+        a_turn.run(Plan(results=[result], starting=[poison]))
+    a_turn.run(Plan(results=[result]))
+
+    assert None is BackendHealth.objects.get().shut_at
+
+
+def test_what_nobody_foresaw_is_not_fatal_at_once_because_of_an_outage_before() -> None:
+    mail = make_mail()
+    for number in range(4):
+        Attempt.objects.create(
+            email=mail,
+            number=number,
+            token="0" * 32,
+            outcome=AttemptOutcome.DEFERRED,
+            sender=SENDER,
+            claimed_at=timezone.now(),
+            lease_until=timezone.now(),
+            finished_at=timezone.now(),
+        )
+    claim = claim_one()
+    make_turn().give_up(Plan(starting=[claim]), ValueError("boo"))
+    mail.refresh_from_db()
+
+    assert (STATUS.requeued, "retry") == (mail.status, outcomes(mail)[-1])
+
+
+def test_who_has_the_mail_stays_known_when_the_servers_words_cannot_be_written() -> None:
+    mail = make_mail(to=["ann@example.com", "bob@example.com"])
+    results = {
+        "ann@example.com": RecipientOutcome(Verdict.SENT, Reply(250, "\ud800")),
+        "bob@example.com": RecipientOutcome(Verdict.RETRY, Reply(450, "\ud800")),
+    }
+    outcome = Outcome(Verdict.RETRY, Stage.RCPT, Blame.RECIPIENT, reply=Reply(450, "\ud800"), recipients=results)
+    part = Plan(results=[(job_of(claim_one()), outcome)])
+    a_turn = make_turn()
+    with pytest.raises(UnicodeEncodeError):
+        a_turn.run(part)
+    a_turn.give_up(part, UnicodeEncodeError("utf-8", "", 0, 1, ""))
+
+    recipients = Attempt.objects.get(email=mail).recipients
+    assert {"ann@example.com": "sent", "bob@example.com": "retry"} == {a: r["verdict"] for a, r in recipients.items()}
+
+
+def point_to(settings: Settings, path: str) -> str:
+    """Make a delivering backend of this class and return its alias."""
+    if django.VERSION >= (6, 1):
+        settings.MAILERS = {**settings.MAILERS, "rude": {"BACKEND": path}}
+    else:
+        settings.POST_OFFICE = {"BACKENDS": {**settings.POST_OFFICE["BACKENDS"], "rude": path}}
+    return "rude"
+
+
+def test_a_backend_that_raises_what_is_no_exception_costs_no_connection(settings: Settings) -> None:
+    alias = point_to(settings, "tests.support.rude_backend.EmailBackend")
+    mail = make_mail()
+    email = load([mail.pk], using="default")[mail.pk]
+    pool = Pool(1, accepted=lambda *_: None, wake=lambda: None)
+    found = []
+    for number in (1, 2):
+        claim = Claim(number, mail.pk, 1, "0" * 32, alias, 1)
+        lease = Lease(asked_at=boot_time(), seconds=60)
+        pool.give(Job(claim, email, letter_of(email, recipients=list(mail.to)), History(), lease))
+        found += wait_until(pool.finished, seconds=10)
+        pool.forget(pool.finished())
+    pool.stop(timeout=10)
+
+    # It was past the fence: nobody can tell whether the backend had sent it.
+    assert [Verdict.UNKNOWN, Verdict.UNKNOWN] == [outcome.verdict for _, outcome in found]
+
+
+def test_a_result_that_was_put_aside_rests_longer_each_time() -> None:
+    make_mail()
+    job = job_of(claim_one())
+    pool = Pool(1, accepted=lambda *_: None, wake=lambda: None)
+    pool.finish(job, SENT)
+    pool.put_aside(job)
+    first = pool.next_aside_at
+    pool.put_aside(job)
+    pool.stop(timeout=10)
+
+    assert ([], True) == (pool.finished(), pool.next_aside_at > first)
+    pool.forget([(job, SENT)])
+    assert pool.next_aside_at == float("inf")
+
+
+def reaper_of(folder: Path, journal: Journal) -> Reaper:
+    return Reaper(folder, journal=journal, options=options(), configuration=CONFIGURATION)
+
+
+def leave_journal(folder: Path, *acceptances: Acceptance) -> Path:
+    journal = Journal(folder, sender="host.9.dead")
+    for acceptance in acceptances:
+        journal.write(acceptance)
+    os.close(journal._fd)
+    return journal.path
+
+
+def test_the_proof_in_a_dead_journal_settles_the_mail_and_the_journal_goes(tmp_path: Path) -> None:
+    mail = make_mail()
+    claim = claim_one()
+    path = leave_journal(tmp_path, Acceptance.of(settlement(claim, reply_code=250, reply="ok")))
+    own = Journal(tmp_path, sender=SENDER)
+    reaper_of(tmp_path, own).reap_if_due()
+    mail.refresh_from_db()
+    own.close(is_settled=True)
+
+    assert (STATUS.sent, False) == (mail.status, path.exists())
+
+
+def test_a_journal_of_another_database_is_left_for_those_who_know_it(tmp_path: Path) -> None:
+    make_mail()
+    claim = claim_one()
+    stranger = Claim(claim.attempt_id, claim.email_id, 1, "1" * 32, "default", 1)
+    path = leave_journal(tmp_path, Acceptance.of(settlement(stranger)))
+    own = Journal(tmp_path, sender=SENDER)
+    reaper_of(tmp_path, own).reap_if_due()
+    own.close(is_settled=True)
+
+    assert (True, None) == (path.exists(), Attempt.objects.get().outcome)
+
+
+def test_a_journal_that_nobody_knew_for_long_goes(tmp_path: Path) -> None:
+    make_mail()
+    claim = claim_one()
+    stranger = Claim(claim.attempt_id, claim.email_id, 1, "1" * 32, "default", 1)
+    path = leave_journal(tmp_path, Acceptance.of(settlement(stranger)))
+    os.utime(path, (0, 0))
+    own = Journal(tmp_path, sender=SENDER)
+    reaper_of(tmp_path, own).reap_if_due()
+    own.close(is_settled=True)
+
+    assert not path.exists()
