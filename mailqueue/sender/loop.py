@@ -1,7 +1,6 @@
 """The sender: looks for mail, keeps the connections busy, and goes on whatever happens until it is told to stop."""
 
 import logging
-import random
 import time
 from collections.abc import Callable
 
@@ -19,6 +18,7 @@ from mailqueue.sender.plan import Effects, Plan
 from mailqueue.sender.pool import Pool
 from mailqueue.sender.reaper import Reaper
 from mailqueue.sender.report import report
+from mailqueue.sender.rhythm import Rhythm
 from mailqueue.sender.stock import Stock
 from mailqueue.sender.turn import Turn, outcome_without_sending
 from mailqueue.sender.waker import Stop, Waker
@@ -27,12 +27,6 @@ GRACE_SECONDS = 30
 """How long a sender that was told to stop waits for what is in flight."""
 LAST_MOMENT_SECONDS = 2
 """How long it then waits for deliveries that were told to stop before the final dot."""
-BUSY_POLL_SECONDS = 0.05
-BUSY_FOR_SECONDS = 1.0
-"""A sender that has just worked looks this often, for this long: writers then need not wake it."""
-LISTENING_POLL_SECONDS = 5.0
-"""How often a sender looks by itself while LISTEN is proven to work."""
-JITTER = 0.1
 NO_ANSWER = Outcome(Verdict.UNKNOWN, Stage.FINAL_DOT, reply=Reply(0, "The sender was stopped before the answer came."))
 
 
@@ -53,8 +47,7 @@ class Sender:
         self._journal = Journal(folder, sender=options.sender)
         self._reaper = Reaper(folder, journal=self._journal, options=options, configuration=configuration)
         self._pool = Pool(options.concurrency, accepted=self._note_acceptance, wake=waker.wake)
-        self._look_at = 0.0
-        self._worked_at = float("-inf")
+        self._rhythm = Rhythm(poll_seconds=configuration.POLL_SECONDS, listener=self._listener)
         self._renew_at = 0.0
         self._is_drained = self._is_stopping = False
         self._shut: dict[str, str] = {}
@@ -86,8 +79,7 @@ class Sender:
         """Wait for something to do and do it."""
         self._waker.wait(self._pause(), besides=self._listener.fileno())
         if self._listener.take_notice():
-            # Whoever woke us counts on our looking for a while: see QUIET_SECONDS of the notice.
-            self._look_at, self._worked_at = 0.0, time.monotonic()
+            self._rhythm.wake()
         self._announce_stop()
         self._listener.prove()
         self._reaper.reap_if_due()
@@ -107,7 +99,7 @@ class Sender:
             return 0
         until = [self._renew_at, self._reaper.due_at, self._pool.next_aside_at]
         if self._is_accepting() and self._stock.has_room:
-            until.append(self._look_at)
+            until.append(self._rhythm.look_at)
         if self._stop.is_asked:
             until.append(time.monotonic() + max(self._grace_left(), 0))
         return max(min(until) - time.monotonic(), 0)
@@ -120,7 +112,7 @@ class Sender:
         plan = Plan(results=self._pool.finished())
         if self._is_accepting():
             plan.starting = self._stock.next(self._pool.idle_count)
-            if now >= self._look_at:
+            if self._rhythm.is_due:
                 plan.claim_limit = self._stock.room(besides=len(plan.starting))
         else:
             plan.returning = list(self._stock)
@@ -193,7 +185,7 @@ class Sender:
         if plan.claim_limit > 0:
             self._take_in(effects)
         if plan.results or effects.started or effects.found.claims:
-            self._worked_at = time.monotonic()
+            self._rhythm.note_work()
         report(effects)
         self._stock.count_sent(len(plan.results))
         self._journal.forget(job.claim.attempt_id for job, _ in plan.results)
@@ -223,21 +215,9 @@ class Sender:
         found = effects.found
         self._stock.add(found.claims)
         self._shut = found.shut
-        now = time.monotonic()
-        if found.is_more_likely:
-            self._look_at = now
-        elif now - self._worked_at < BUSY_FOR_SECONDS or found.claims:
-            self._look_at = now + BUSY_POLL_SECONDS
-        else:
-            self._look_at = now + self._idle_seconds()
+        self._rhythm.note_look(found)
         is_idle = not (found.claims or found.held_count or self._pool.running or self._stock)
         self._is_drained = self.options.is_until_empty and is_idle
-
-    def _idle_seconds(self) -> float:
-        seconds = self.configuration.POLL_SECONDS
-        if self._listener.is_proven:
-            seconds = max(seconds, LISTENING_POLL_SECONDS)
-        return seconds * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311  (spreads load, guards nothing)
 
     def _note_acceptance(self, job: Job, outcome: Outcome) -> None:
         """Called by the connections, before anything else happens to the mail."""
@@ -256,7 +236,8 @@ class Sender:
     def _reconnect(self) -> None:
         """Connect, however long it takes, unless there is no time left for it."""
         if self._database.reconnect(self._known_attempts(), is_given_up=self._is_finished):
-            self._look_at = self._renew_at = 0.0
+            self._renew_at = 0.0
+            self._rhythm.wake()
 
     def _known_attempts(self) -> list[int]:
         return [*self._pool.running, *(claim.attempt_id for claim in (*self._stock, *self._stranded))]

@@ -8,7 +8,14 @@ from django.utils import timezone
 from post_office.models import STATUS
 
 from mailqueue.models import Attempt, BackendHealth
-from mailqueue.queue.health import FAILURES_TO_SHUT, read_health, record_success, record_trouble, take_probe
+from mailqueue.queue.health import (
+    FAILURES_TO_SHUT,
+    probe_again,
+    read_health,
+    record_success,
+    record_trouble,
+    take_probe,
+)
 from mailqueue.queue.orders import cancel, requeue
 from mailqueue.queue.start import start
 from tests.support.mails import SENDER, claimed, make_mail, turn
@@ -148,3 +155,11 @@ def test_a_mail_that_is_being_sent_is_not_requeued() -> None:
         start(cursor, claimed(cursor), sender=SENDER, lease_seconds=60)
 
     assert [] == requeue([mail.pk], using="default")
+
+
+def test_a_probe_that_never_reached_the_server_may_be_made_again_at_once() -> None:
+    trouble(count=5)
+    with turn() as cursor:
+        probe_again(cursor, "default")
+        probe_again(cursor, "another")
+        assert take_probe(cursor, "default", delays=DELAYS)

@@ -200,3 +200,35 @@ def test_a_journal_that_nobody_knew_for_long_goes(tmp_path: Path) -> None:
     own.close(is_settled=True)
 
     assert not path.exists()
+
+
+def shut_turn() -> Turn:
+    BackendHealth.objects.create(alias="default", failure_count=5, shut_at=timezone.now())
+    a_turn = make_turn()
+    a_turn.health = {"default": Health(failure_count=5, is_shut=True)}
+    return a_turn
+
+
+def test_a_probe_whose_mail_was_cancelled_meanwhile_is_made_again_at_once() -> None:
+    mail = make_mail()
+    claim = claim_one()
+    Email.objects.filter(pk=mail.pk).update(status=STATUS.failed)
+    effects = shut_turn().run(Plan(starting=[claim]))
+
+    assert ([], False) == (effects.started, BackendHealth.objects.get().probe_at is None)
+    assert not Attempt.objects.exists()
+
+
+def test_a_probe_whose_mail_could_not_be_built_is_made_again_at_once() -> None:
+    make_mail()
+    failed = Outcome(Verdict.FAIL, Stage.BUILD, Blame.MESSAGE, reply=Reply(0, "no such template"))
+    shut_turn().run(Plan(results=[(job_of(claim_one()), failed)]))
+
+    assert None is not BackendHealth.objects.get().probe_at
+
+
+def test_claims_are_handed_back() -> None:
+    make_mail()
+    make_turn().hand_back([claim_one()])
+
+    assert not Attempt.objects.exists()
