@@ -1,19 +1,21 @@
 """System checks: an Error only for what cannot work; a site may install the app before it switches to it."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from django.apps import AppConfig, apps
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.checks import Warning as Caution
+from django.core.files.storage import FileSystemStorage
 from django.db import connections, router
 from django.utils.module_loading import import_string
 from post_office import settings as post_office
 from post_office.models import Email
 
 from mailqueue.conf import problems
-from mailqueue.delivery.backends import canonical, configured_aliases, delivers_to_itself
+from mailqueue.delivery.backends import canonical, class_path, configured_aliases, delivers_to_itself
 from mailqueue.models import Attempt
 
 OLDEST_POSTGRES = 14
@@ -31,15 +33,23 @@ IGNORED = (
 def check_settings(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
     """mailqueue.E001: a key of MAILQUEUE is unknown, or its value is not allowed."""
     return [
-        Error(f'MAILQUEUE["{problem.key}"] {problem.message}', hint=problem.remedy, id="mailqueue.E001")
+        Error(f"{problem.name} {problem.message}", hint=problem.remedy, id="mailqueue.E001")
         for problem in problems(getattr(settings, "MAILQUEUE", {}))
     ]
 
 
 @register(Tags.compatibility)
 def check_app_order(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
-    """mailqueue.E002: post_office comes first, so that its command and its admin win."""
+    """mailqueue.E002: post_office is missing, or comes first, so that its command and its admin win."""
     names = [config.name for config in apps.get_app_configs()]
+    if "post_office" not in names:
+        return [
+            Error(
+                'INSTALLED_APPS lacks "post_office", whose tables hold the mail.',
+                hint='Put "post_office" behind "mailqueue".',
+                id="mailqueue.E002",
+            )
+        ]
     if names.index("mailqueue") < names.index("post_office"):
         return []
     return [
@@ -95,6 +105,8 @@ def _delivering() -> Iterator[CheckMessage]:
             hint=remedy,
             id="mailqueue.E003",
         )
+    for alias in aliases:
+        yield from _unimportable(alias)
     for alias in aliases if not is_unset else ():
         if delivers_to_itself(alias):
             yield Error(
@@ -102,6 +114,34 @@ def _delivering() -> Iterator[CheckMessage]:
                 hint=remedy,
                 id="mailqueue.E004",
             )
+
+
+def _unimportable(alias: str) -> Iterator[CheckMessage]:
+    path = class_path(alias)
+    try:
+        import_string(path)
+    except ImportError as error:
+        yield Error(
+            f'The delivering backend "{alias}" can\'t be imported: {error}',
+            hint=f'Correct "{path}", or install what it needs.',
+            id="mailqueue.E007",
+        )
+
+
+@register(Tags.files)
+def check_attachments(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
+    """mailqueue.W005: attachments go to a folder that depends on where a process was started."""
+    storage = post_office.get_file_storage()
+    if not isinstance(storage, FileSystemStorage) or Path(storage.base_location or "").is_absolute():
+        return []
+    return [
+        Caution(
+            f'Attachments are stored in "{storage.base_location}", which is relative to the folder that a process was '
+            "started in: a sender that was started elsewhere does not find them, and fails the mail.",
+            hint="Set MEDIA_ROOT to an absolute path that the site and all senders share.",
+            id="mailqueue.W005",
+        )
+    ]
 
 
 @register(Tags.compatibility)

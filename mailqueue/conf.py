@@ -20,8 +20,9 @@ class SettingError(ValueError):
     """A key of MAILQUEUE that is unknown or holds a value it must not hold."""
 
     def __init__(self, key: str, message: str, remedy: str) -> None:
-        super().__init__(f'MAILQUEUE["{key}"]: {message} {remedy}')
         self.key = key
+        self.name = f'MAILQUEUE["{key}"]' if key else "MAILQUEUE"
+        super().__init__(f"{self.name}: {message} {remedy}")
         self.message = message
         self.remedy = remedy
 

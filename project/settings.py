@@ -123,7 +123,19 @@ def _database_url() -> str:
     return EmbeddedPostgres(EMBEDDED_POSTGRES_DIR).url("mailqueue")
 
 
-DATABASES = {"default": env.db_url_config(_database_url())}
+def _database() -> dict[str, Any]:
+    url = _database_url()
+    hint = "Write it as postgres://user:password@host:5432/name, and percent-encode what is special in the password."
+    try:
+        database: dict[str, Any] = env.db_url_config(url)
+    except (ValueError, ImproperlyConfigured) as error:
+        raise ImproperlyConfigured(f"DATABASE_URL can't be read ({error}). {hint}") from None
+    if not str(database.get("ENGINE", "")).endswith("postgresql"):
+        raise ImproperlyConfigured(f"DATABASE_URL begins with {url.partition(':')[0]!r}, not with 'postgres'. {hint}")
+    return database
+
+
+DATABASES = {"default": _database()}
 
 # Mail
 

@@ -27,6 +27,9 @@ else:
     Admin = object
 
 
+LONGEST_NUMBER = 10
+
+
 class MailList(ChangeList):
     """A page of the list that describes all its mails at once."""
 
@@ -49,7 +52,7 @@ class Listing(Admin):
     list_filter = (StateFilter, "priority", BackendFilter, "created")
     list_per_page = 50
     search_fields = ("to", "cc", "bcc", "subject", "message_id")
-    search_help_text = _("Recipient, subject or Message-ID")
+    search_help_text = _("Recipient, subject, Message-ID or number")
     ordering = ("-id",)
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
@@ -67,6 +70,9 @@ class Listing(Admin):
     ) -> tuple[QuerySet[Email], bool]:
         # A Message-ID is pasted with its brackets or without them, and so is an address.
         bare_term = search_term.replace("<", " ").replace(">", " ")
+        if bare_term.strip().isdecimal() and len(bare_term.strip()) < LONGEST_NUMBER:
+            # The number by which the log names a mail.
+            return queryset.filter(pk=int(bare_term)), False
         return super().get_search_results(request, queryset, bare_term)
 
     @admin.display(description=_("state"))

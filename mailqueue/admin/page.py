@@ -66,7 +66,7 @@ class Page(Acts):
         status = state_of(mail)
         is_pending_unknown = status.state == State.UNKNOWN and status.until is not None
         return {
-            "title": _("Mail"),
+            "title": _("Mail %(number)s") % {"number": mail.pk},
             "status": status,
             "attachments": mail.attachments.all(),
             "problem": mail.mailqueue_contents.problem,

@@ -76,7 +76,7 @@ def delivers_to_itself(alias: str) -> bool:
     False for an alias that is unknown or whose class cannot be imported: that is for others to report.
     """
     try:
-        backend_class = import_string(_class_path(alias or canonical("")))
+        backend_class = import_string(class_path(alias or canonical("")))
     except Exception:  # noqa: BLE001 - a project's module may raise anything when it is imported
         return False
     return _is_subclass(backend_class, tuple(import_string(path) for path in _QUEUEING))
@@ -100,7 +100,8 @@ def carrier_for(alias: str) -> AnyCarrier:
     return DjangoCarrier(partial(_make, lane))
 
 
-def _class_path(alias: str) -> str:
+def class_path(alias: str) -> str:
+    """Give the dotted path of the class that is configured for an alias."""
     if not post_office.mailers_are_configured():
         path: str = post_office.get_backend(alias)
         return path
@@ -110,7 +111,7 @@ def _class_path(alias: str) -> str:
 
 def _make(alias: str) -> BaseEmailBackend:
     try:
-        return _make_mailer(alias) if post_office.mailers_are_configured() else _make_legacy(_class_path(alias))
+        return _make_mailer(alias) if post_office.mailers_are_configured() else _make_legacy(class_path(alias))
     except Exception as error:
         raise BackendUnusableError(alias, f"The mail backend {alias!r} cannot be made: {error}") from error
 

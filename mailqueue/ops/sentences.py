@@ -26,8 +26,8 @@ class Facts:
 
 
 def readable_time(moment: datetime | None) -> str:
-    """Return a time in the reader's time zone and format."""
-    return date_format(localtime(moment), "DATETIME_FORMAT") if moment else ""
+    """Return a time in the reader's time zone, to the second."""
+    return date_format(localtime(moment), "Y-m-d H:i:s") if moment else ""
 
 
 def answer_of(attempt: Attempt | None) -> str:
@@ -39,9 +39,7 @@ def answer_of(attempt: Attempt | None) -> str:
 
 
 def sentence(state: State, facts: Facts) -> str:
-    text = _SENTENCES[state](facts)
-    # A time may end in a full stop of its own: 2:18 a.m.
-    return text.removesuffix(".") if text.endswith("..") else text
+    return _SENTENCES[state](facts)
 
 
 def _waiting(facts: Facts) -> str:

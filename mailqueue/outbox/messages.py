@@ -1,6 +1,7 @@
 """From rows to a message: the letter that a connection is given."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from email import message_from_bytes
 from email.message import Message
 from typing import Any
@@ -83,7 +84,7 @@ def letter_of(email: Email, *, recipients: list[str]) -> Letter:
     """Make the letter of a loaded mail for some of its recipients."""
     source = getattr(email, "mailqueue_source", None)
     if source is None:
-        return Letter(email.from_email, recipients, email.prepare_email_message)
+        return Letter(email.from_email, recipients, lambda: _build(email))
     return Letter(
         source.envelope_from,
         recipients,
@@ -91,3 +92,12 @@ def letter_of(email: Email, *, recipients: list[str]) -> Letter:
             bytes(source.message), from_email=source.envelope_from, bcc=recipients, subject=email.subject
         ),
     )
+
+
+def _build(email: Email) -> EmailMessage:
+    for attachment in email.attachments.all():
+        # post_office closes the file when it has read it, and a closed one stays closed.
+        with suppress(AttributeError):
+            del attachment.file.file
+    message: EmailMessage = email.prepare_email_message()
+    return message

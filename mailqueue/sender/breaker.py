@@ -6,7 +6,7 @@ from typing import Any
 
 from mailqueue.delivery.outcomes import Outcome, Stage, Trouble
 from mailqueue.queue.health import Health, probe_again, record_success, record_trouble
-from mailqueue.sender.log import instrument
+from mailqueue.sender.log import instrument, without_addresses
 from mailqueue.sender.plan import Effects
 
 SESSION_BEGAN = frozenset({Stage.MAIL, Stage.RCPT, Stage.DATA, Stage.BODY, Stage.FINAL_DOT, Stage.DONE})
@@ -49,14 +49,10 @@ def _record(
     effects: Effects,
 ) -> None:
     worst = (fatal or failures)[-1]
+    reason = f"{worst.stage}: {str(worst.reply) or worst.error}"
     was_shut = record_trouble(
-        cursor,
-        backend,
-        count=len(failures) or 1,
-        at_once=bool(fatal),
-        reason=f"{worst.stage}: {worst.reply}".removesuffix(": ") or worst.error,
-        delays=delays,
+        cursor, backend, count=len(failures) or 1, at_once=bool(fatal), reason=reason, delays=delays
     )
     if was_shut:
         effects.shut.add(backend)
-        instrument("backend.shut", level=logging.ERROR, backend=backend, stage=worst.stage, error=worst.error)
+        instrument("backend.shut", level=logging.ERROR, backend=backend, reason=without_addresses(reason))

@@ -12,7 +12,7 @@ from mailqueue.sender.database import Database, first_line
 from mailqueue.sender.jobs import Job
 from mailqueue.sender.journal import Acceptance, Journal, journal_folder
 from mailqueue.sender.listen import Listener, listen_alias
-from mailqueue.sender.log import instrument, logger
+from mailqueue.sender.log import instrument, logger, without_addresses
 from mailqueue.sender.options import Options
 from mailqueue.sender.plan import Effects, Plan
 from mailqueue.sender.pool import Pool
@@ -258,7 +258,9 @@ class Sender:
         self._journal.close(is_settled=is_settled)
         if self.options.is_until_empty:
             for backend, reason in self._shut.items():
-                instrument("backend.not_waited_for", level=logging.WARNING, backend=backend, reason=reason)
+                instrument(
+                    "backend.not_waited_for", level=logging.WARNING, backend=backend, reason=without_addresses(reason)
+                )
         self._database.close()
 
     def _abandon(self) -> None:

@@ -14,8 +14,10 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
+from urllib.parse import urlsplit
 
 import environ
+from django.core.exceptions import ImproperlyConfigured
 from honcho import manager as honcho_manager
 from honcho.environ import parse_procfile
 from honcho.printer import Message, Printer
@@ -47,7 +49,7 @@ def main() -> int:
             return run_processes(environment, announcement=announcement(environment, password=password))
     except KeyboardInterrupt:
         return 0
-    except (LauncherError, EmbeddedPostgresError) as error:
+    except (LauncherError, EmbeddedPostgresError, ImproperlyConfigured) as error:
         say(f"Can't start: {error}")
         return 1
 
@@ -95,7 +97,10 @@ def is_free(port: int) -> bool:
 @contextmanager
 def database(environment: dict[str, str]) -> Iterator[bool]:
     """Start the embedded Postgres if it is meant, and stop it in the end if it was this run that started it."""
-    if environment.get("DATABASE_URL"):
+    if url := environment.get("DATABASE_URL"):
+        address = urlsplit(url)
+        name = f"{address.hostname or 'local'}{address.path}"
+        say(f"The database is {name}, from DATABASE_URL. The sender will send what is queued there.")
         yield False
         return
     postgres = EmbeddedPostgres(CHECKOUT_FOLDER)
@@ -116,7 +121,6 @@ def database(environment: dict[str, str]) -> Iterator[bool]:
 def prepare_site(*, is_embedded: bool) -> str | None:
     """Migrate, make the admin user, and return its password if we know it."""
     import django
-    from django.core.exceptions import ImproperlyConfigured
     from django.core.management import CommandError, call_command
     from django.db import DatabaseError, connections
 

@@ -221,3 +221,16 @@ def test_an_attachment_is_named_with_its_type(admin_client: Client, settings: Se
     mail.attachments.add(attachment)
 
     assert "invoice.pdf</a> (application/pdf)" in page_of(admin_client, mail)
+
+
+def test_the_preview_of_a_mail_with_an_attachment_shows_its_html(
+    admin_client: Client, settings: Settings, tmp_path: Path
+) -> None:
+    settings.MEDIA_ROOT = tmp_path
+    mail = make_mail(html_message="<p>Here it is</p>")
+    attachment = Attachment(name="invoice.pdf", mimetype="application/pdf")
+    attachment.file.save("invoice.pdf", ContentFile(b"%PDF"), save=True)
+    mail.attachments.add(attachment)
+    response = admin_client.get(reverse("admin:post_office_email_preview", args=[mail.pk]))
+
+    assert (response.status_code, "Here it is" in response.text) == (200, True)

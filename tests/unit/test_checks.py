@@ -123,3 +123,30 @@ def test_a_database_without_skip_locked_is_an_error(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(connections["default"], "pg_version", 130_000)
 
     assert ERROR == found(databases=["default"], tags=["database"])["mailqueue.E005"].level
+
+
+def test_a_class_that_cannot_be_imported_is_an_error(settings: Settings) -> None:
+    point_to(settings, "mailqueue.EmailBackend", "django.core.mail.backends.smpt.EmailBackend")
+    message = found()["mailqueue.E007"]
+
+    assert (ERROR, True) == (message.level, "smpt" in message.msg)
+
+
+def test_a_site_without_post_office_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    configs = [config for config in apps.get_app_configs() if config.name != "post_office"]
+    monkeypatch.setattr(apps, "get_app_configs", lambda: configs)
+
+    assert 'INSTALLED_APPS lacks "post_office", whose tables hold the mail.' == found()["mailqueue.E002"].msg
+
+
+@pytest.mark.parametrize(("folder", "expected"), [("", True), ("media", True), ("/srv/media", False)])
+def test_attachments_in_a_relative_folder_are_a_warning(folder: str, expected: bool, settings: Settings) -> None:
+    settings.MEDIA_ROOT = folder
+
+    assert expected == ("mailqueue.W005" in found())
+
+
+def test_a_setting_that_is_no_dict_is_named_plainly(settings: Settings) -> None:
+    settings.MAILQUEUE = [1]
+
+    assert "MAILQUEUE [1] is not a dict." == found()["mailqueue.E001"].msg

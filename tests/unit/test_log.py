@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from mailqueue.sender.log import JsonFormatter, TextFormatter
+from mailqueue.sender.log import JsonFormatter, TextFormatter, without_addresses
 
 
 def record(**fields: object) -> logging.LogRecord:
@@ -38,3 +38,9 @@ def test_an_exception_is_told_with_its_traceback(formatter: logging.Formatter) -
 
 def test_a_field_cannot_break_the_line() -> None:
     assert "\n" not in TextFormatter().format(record(text="a\nb"))
+
+
+def test_the_words_of_a_server_are_logged_without_addresses() -> None:
+    said = "mail: 553 5.7.1 <Shop.Owner+x@example.com>: not owned by user jane@example.com"
+
+    assert "mail: 553 5.7.1 <<address>>: not owned by user <address>" == without_addresses(said)

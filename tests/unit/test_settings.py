@@ -159,3 +159,17 @@ def test_a_server_finds_the_application(module: str) -> None:
     result = run(sys.executable, "-c", f"from {module} import application", env=PRODUCTION)
 
     assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize(
+    ("url", "complaint"),
+    [
+        ("postgress://u:secret@h/db", "DATABASE_URL begins with 'postgress', not with 'postgres'"),
+        ("mysql://u:secret@h/db", "DATABASE_URL begins with 'mysql', not with 'postgres'"),
+        ("postgres://u:secret@h:54x2/db", "DATABASE_URL can't be read"),
+    ],
+)
+def test_a_database_url_that_cannot_be_meant_is_named_without_its_password(url: str, complaint: str) -> None:
+    done = run(*MANAGE, "check", env={"DJANGO_SETTINGS_MODULE": "project.settings", "DEBUG": "1", "DATABASE_URL": url})
+
+    assert (done.returncode, complaint in done.stderr, "secret" in done.stderr) == (1, True, False)
