@@ -132,6 +132,8 @@ def _database() -> dict[str, Any]:
         raise ImproperlyConfigured(f"DATABASE_URL can't be read ({error}). {hint}") from None
     if not str(database.get("ENGINE", "")).endswith("postgresql"):
         raise ImproperlyConfigured(f"DATABASE_URL begins with {url.partition(':')[0]!r}, not with 'postgres'. {hint}")
+    # A host that swallows packets must not keep a process that was told to stop.
+    database.setdefault("OPTIONS", {}).setdefault("connect_timeout", 10)
     return database
 
 
