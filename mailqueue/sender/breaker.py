@@ -54,5 +54,5 @@ def _record(
         cursor, backend, count=len(failures) or 1, at_once=bool(fatal), reason=reason, delays=delays
     )
     if was_shut:
-        effects.shut.add(backend)
+        effects.shut[backend] = reason
         instrument("backend.shut", level=logging.ERROR, backend=backend, reason=without_addresses(reason))

@@ -1,7 +1,7 @@
 """Looking for mail: which lanes hold any, which backends may be used, and how much to claim."""
 
 import logging
-from collections.abc import Collection
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -35,9 +35,12 @@ class Look:
 
 
 def look(
-    cursor: Any, *, limit: int, avoiding: Collection[str], options: Options, configuration: Configuration
+    cursor: Any, *, limit: int, avoiding: Mapping[str, str], options: Options, configuration: Configuration
 ) -> Look:
-    """Claim up to `limit` mails, from the highest lane down, with a share kept for the lower ones."""
+    """Claim up to `limit` mails, from the highest lane down, with a share kept for the lower ones.
+
+    `avoiding` names backends that were shut in this very transaction, with the reason.
+    """
     found = Look()
     lanes = [lane for lane in read_lanes(cursor) if options.serves(lane.alias)]
     if not lanes:
@@ -45,6 +48,7 @@ def look(
     found.health = read_health(cursor)
     known, orphaned = _sort_out(lanes)
     wanted = limit
+    found.shut = {backend: avoiding[backend] for backend, _ in known if backend in avoiding}
     known = [lane for lane in known if lane[0] not in avoiding]
     for position, (backend, priority) in enumerate(known):
         if wanted <= 0:

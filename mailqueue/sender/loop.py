@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from mailqueue.conf import Configuration
 from mailqueue.delivery.outcomes import Outcome, Reply, Stage, Verdict
@@ -205,7 +205,7 @@ class Sender:
                 job.lease.revoke()
         self._stock.remove([c for c in plan.renewing_stock if c.attempt_id not in effects.renewed])
 
-    def _strand(self, shut: set[str]) -> None:
+    def _strand(self, shut: Collection[str]) -> None:
         """Set apart what waits for a backend that was shut just now; the next turn hands it back."""
         stranded = [claim for claim in self._stock if claim.backend in shut]
         self._stock.remove(stranded)

@@ -53,7 +53,8 @@ class Effects:
     started: list[Job] = field(default_factory=list)
     renewed: set[int] = field(default_factory=set)
     found: Look = field(default_factory=Look)
-    shut: set[str] = field(default_factory=set)
+    shut: dict[str, str] = field(default_factory=dict)
+    """Backends that were shut just now, with the reason."""
     opened: set[str] = field(default_factory=set)
     health: dict[str, Health] = field(default_factory=dict)
     """What the turn learned of backends."""

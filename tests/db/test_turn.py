@@ -1,6 +1,7 @@
 """One turn of the loop on a real Postgres, and the threads beside it."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import django
@@ -11,7 +12,8 @@ from post_office.models import STATUS, Email
 from pytest_django import Settings
 
 from mailqueue.conf import Configuration
-from mailqueue.delivery.outcomes import Blame, Outcome, RecipientOutcome, Reply, Stage, Verdict
+from mailqueue.delivery.backends import canonical
+from mailqueue.delivery.outcomes import Blame, Outcome, RecipientOutcome, Reply, Stage, Trouble, Verdict
 from mailqueue.models import Attempt, AttemptOutcome, BackendHealth
 from mailqueue.outbox.messages import letter_of, load
 from mailqueue.queue.claim import Claim
@@ -232,3 +234,17 @@ def test_claims_are_handed_back() -> None:
     make_turn().hand_back([claim_one()])
 
     assert not Attempt.objects.exists()
+
+
+def test_a_backend_that_is_shut_in_the_turn_that_looks_is_told_with_the_mail_that_waits_for_it() -> None:
+    for _ in range(6):
+        make_mail()
+    refused = Outcome(
+        Verdict.DEFER, Stage.CONNECT, Blame.BACKEND, Trouble.CONNECT, Reply(0, "Connection refused"), "OSError"
+    )
+    with turn() as cursor:
+        claims = [replace(claim, backend=canonical("")) for claim in claimed(cursor, limit=5)]
+    results = [(job_of(claim), refused) for claim in claims]
+    effects = make_turn().run(Plan(results=results, claim_limit=10))
+
+    assert ({canonical(""): "connect: Connection refused"}, []) == (effects.found.shut, effects.found.claims)
