@@ -31,7 +31,7 @@ def conclude(
     results = results_of(outcome, recipients=recipients)
     waiting = [address for address, result in results.items() if result.verdict == Verdict.RETRY]
     if waiting and history.first_counted_ago < configuration.GIVE_UP_AFTER:
-        delay = retry_delay(counted_attempts=history.counted, delays=configuration.RETRY_DELAYS)
+        delay = retry_delay(counted_attempts=history.counted + 1, delays=configuration.RETRY_DELAYS)
         return _settlement(claim, outcome, AttemptOutcome.RETRY, results=results, is_counted=True, retry_after=delay)
     return _final(claim, outcome, results=results, history=history)
 

@@ -2,9 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailqueue.delivery.backoff import probe_delay, retry_delay
-
-PROBE_DELAYS = [30, 60, 120, 300, 600]
+from mailqueue.delivery.backoff import retry_delay
 
 delays = st.lists(st.floats(min_value=0.1, max_value=100_000), min_size=1, max_size=12)
 counts = st.integers(min_value=1, max_value=1_000)
@@ -46,24 +44,3 @@ def test_the_first_attempt_that_counts_waits_for_the_first_delay() -> None:
 
 def test_a_mail_without_a_counted_attempt_waits_for_the_first_delay_too() -> None:
     assert 60 == retry_delay(counted_attempts=0, delays=[60, 300], jitter=0)
-
-
-def test_the_probes_of_a_backend_go_through_the_delays_and_the_last_repeats() -> None:
-    probes = [probe_delay(probe_count=count, delays=PROBE_DELAYS) for count in range(7)]
-
-    assert [30, 60, 120, 300, 600, 600, 600] == probes
-
-
-def test_after_a_refused_log_in_the_probes_begin_with_the_first_delay_that_is_long_enough() -> None:
-    probes = [probe_delay(probe_count=count, delays=PROBE_DELAYS, at_least=300) for count in range(3)]
-
-    assert [300, 600, 600] == probes
-
-
-def test_without_a_delay_that_is_long_enough_the_last_one_serves() -> None:
-    assert 5 == probe_delay(probe_count=0, delays=[1, 2, 5], at_least=300)
-
-
-@given(delays=delays, count=counts, at_least=st.floats(min_value=0, max_value=200_000))
-def test_a_probe_delay_is_always_one_of_the_delays(delays: list[float], count: int, at_least: float) -> None:
-    assert probe_delay(probe_count=count, delays=delays, at_least=at_least) in delays
