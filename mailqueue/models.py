@@ -1,14 +1,15 @@
 """The tables beside django-post-office's.
 
 An open `Attempt` is the claim on a mail, a closed one is its history; `MailState` says why a mail with status
-"failed" does not go out; `MessageSource` keeps what post_office's `Email` can't hold; `BackendHealth` is the breaker
-that all senders share. post_office stays the owner of the mail.
+"failed" does not go out; `MessageSource` keeps what post_office's `Email` can't hold; `MailOptions` keeps what the
+caller asked for, `MailKey` that a mail was queued under a key; `AttachmentDigest` finds content that is stored
+already; `BackendHealth` is the breaker that all senders share. post_office stays the owner of the mail.
 """
 
 from django.db import models
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
-from post_office.models import Email
+from post_office.models import Attachment, Email
 
 
 class AttemptOutcome(models.TextChoices):
@@ -126,7 +127,11 @@ class MailState(models.Model):
 
 
 class MessageSource(models.Model):
-    """The exact message, for mail that post_office's `Email` can't hold without loss."""
+    """What post_office's `Email` can't hold of a message.
+
+    Either the parts that differ from what its columns say, or, where the caller built the message himself, its very
+    bytes; and what backends for mail services read beside the message.
+    """
 
     email = models.OneToOneField(
         Email,
@@ -138,14 +143,93 @@ class MessageSource(models.Model):
     )
     envelope_from = models.TextField(_("envelope sender"))
     recipients = models.JSONField(_("envelope recipients"))
-    message = models.BinaryField(_("message"))
+    message = models.BinaryField(_("message"), null=True)
+    parts = models.JSONField(_("parts"), null=True)
+    attributes = models.JSONField(_("attributes"), null=True)
 
     class Meta:
         verbose_name = _("message source")
         verbose_name_plural = _("message sources")
 
     def __str__(self) -> str:
-        return f"{len(self.message)} B"
+        return str(self.pk)
+
+
+class UnknownOutcome(models.TextChoices):
+    """What to do with a mail of which nobody knows whether the server took it."""
+
+    RESEND = "resend", _("send once more")
+    HOLD = "hold", _("hold for a person")
+
+
+class MailOptions(models.Model):
+    """What the caller of `mailqueue.send` asked for beside what post_office knows. No row: nothing special."""
+
+    email = models.OneToOneField(
+        Email,
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        primary_key=True,
+        related_name="mailqueue_options",
+        verbose_name=_("mail"),
+    )
+    ref = models.CharField(_("reference"), max_length=255, default="", blank=True)
+    is_sensitive = models.BooleanField(_("sensitive"), default=False)
+    unknown_outcome = models.CharField(
+        _("unknown outcome"), max_length=8, choices=UnknownOutcome.choices, default="", blank=True
+    )
+
+    class Meta:
+        verbose_name = _("mail options")
+        verbose_name_plural = _("mail options")
+        indexes = [models.Index(fields=["ref"], condition=~Q(ref=""), name="mailqueue_options_ref")]
+
+    def __str__(self) -> str:
+        return self.ref or str(self.pk)
+
+
+class MailKey(models.Model):
+    """That a mail was queued under a key. It outlives the mail, and tells nothing of the key but its hash."""
+
+    digest = models.CharField(_("digest"), max_length=64, primary_key=True)
+    email = models.ForeignKey(
+        Email,
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        null=True,
+        related_name="mailqueue_keys",
+        verbose_name=_("mail"),
+    )
+    created_at = models.DateTimeField(_("created at"), db_index=True)
+
+    class Meta:
+        verbose_name = _("mail key")
+        verbose_name_plural = _("mail keys")
+
+    def __str__(self) -> str:
+        return self.digest
+
+
+class AttachmentDigest(models.Model):
+    """The hash of a stored attachment, by which the next mail with the same one finds it."""
+
+    attachment = models.OneToOneField(
+        Attachment,
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        primary_key=True,
+        related_name="mailqueue_digest",
+        verbose_name=_("attachment"),
+    )
+    digest = models.CharField(_("digest"), max_length=64)
+
+    class Meta:
+        verbose_name = _("attachment digest")
+        verbose_name_plural = _("attachment digests")
+        indexes = [models.Index(fields=["digest"], name="mailqueue_attachment_digest")]
+
+    def __str__(self) -> str:
+        return self.digest
 
 
 class BackendHealth(models.Model):

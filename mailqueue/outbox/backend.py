@@ -49,12 +49,13 @@ class EmailBackend(BaseEmailBackend):
         from post_office.models import Email
         from post_office.signals import email_queued
 
-        from mailqueue.outbox.rows import draft, insert
+        from mailqueue.outbox.insert import insert
+        from mailqueue.outbox.rows import draft
 
         drafts = [draft(message) for message in messages]
         using = router.db_for_write(Email)
         # One INSERT needs no transaction of its own, and a savepoint only where its failure is to be swallowed.
-        is_single = len(drafts) == 1 and not drafts[0].extra_rows
+        is_single = len(drafts) == 1 and not drafts[0].has_extra_rows
         with nullcontext() if is_single and not self.fail_silently else transaction.atomic(using=using):
-            emails = [insert(draft, using=using) for draft in drafts]
+            emails = insert(drafts, using=using)
             email_queued.send(sender=Email, emails=emails)

@@ -1,37 +1,19 @@
 """From a message to rows: what post_office's `Email` can hold goes into its fields, the rest beside it."""
 
-import re
-from dataclasses import dataclass, field
 from email.message import Message
 from email.policy import SMTP
 from typing import Any
 
 import django
-from django.core.files.base import ContentFile
 from django.core.mail import EmailAlternative, EmailAttachment, EmailMessage
-from django.db.models.functions import Now
-from post_office.models import STATUS, Attachment, Email
+from post_office.models import STATUS, Email
 from post_office.utils import parse_priority
 
 from mailqueue.models import MessageSource
 from mailqueue.outbox import shape
-from mailqueue.outbox.addresses import join_addresses, split_addresses
-from mailqueue.outbox.files import remove_on_rollback
-
-SAFE_SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,10}$")
-
-
-@dataclass(slots=True)
-class Draft:
-    """Everything that one message becomes, not yet written."""
-
-    email: Email
-    attachments: list[EmailAttachment] = field(default_factory=list)
-    source: MessageSource | None = None
-
-    @property
-    def extra_rows(self) -> bool:
-        return bool(self.attachments or self.source)
+from mailqueue.outbox.addresses import join_addresses
+from mailqueue.outbox.attachments import Content
+from mailqueue.outbox.drafts import Draft
 
 
 def draft(message: EmailMessage) -> Draft:
@@ -45,7 +27,7 @@ def draft(message: EmailMessage) -> Draft:
         return _draft_of_source(message, built=built)
     email = _email(message)
     email.message_id, email.headers = _identity(message, built=built)
-    return Draft(email, attachments=[EmailAttachment(*attachment) for attachment in message.attachments])
+    return Draft(email, attachments=[_content(EmailAttachment(*attachment)) for attachment in message.attachments])
 
 
 def build(message: EmailMessage) -> Message:
@@ -53,25 +35,6 @@ def build(message: EmailMessage) -> Message:
     if django.VERSION >= (6, 0):
         return message.message(policy=SMTP)
     return message.message()
-
-
-def insert(draft: Draft, *, using: str) -> Email:
-    """Write the rows of a draft. With attachments or a source, the caller has opened a transaction."""
-    email = draft.email
-    # `raw` keeps Django from putting this host's clock into the row: the database's time orders the queue.
-    email.created = email.last_updated = Now()
-    email.save_base(raw=True, force_insert=True, using=using)
-    for name in ("created", "last_updated"):
-        if isinstance(vars(email).get(name), Now):
-            delattr(email, name)  # read from the database when somebody asks
-    email.to, email.cc, email.bcc = (split_addresses(text) for text in (email.to, email.cc, email.bcc))
-    if draft.source:
-        draft.source.email = email
-        draft.source.save(using=using, force_insert=True)
-    rows = [_insert_attachment(attachment, using=using) for attachment in draft.attachments]
-    if rows:
-        email.attachments.add(*rows)
-    return email
 
 
 def _email(message: EmailMessage) -> Email:
@@ -125,12 +88,7 @@ def _clean(value: Any, *, limit: int | None = None) -> str:
     return str(value).encode(errors="replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")[:limit]
 
 
-def _insert_attachment(given: EmailAttachment, *, using: str) -> Attachment:
-    name, content = str(given.filename), given.content
+def _content(given: EmailAttachment) -> Content:
+    content = given.content
     data = content.encode() if isinstance(content, str) else bytes(content)  # type: ignore[arg-type]
-    row = Attachment(name=name, mimetype=given.mimetype)
-    suffix = SAFE_SUFFIX.search(name)
-    row.file.save(f"attachment{suffix[0] if suffix else '.bin'}", ContentFile(data), save=False)
-    remove_on_rollback(row.file.storage, row.file.name, using=using)
-    row.save(using=using)
-    return row
+    return Content(str(given.filename), str(given.mimetype), data)
