@@ -9,7 +9,7 @@ from email.parser import BytesParser
 from post_office.models import Email
 
 from mailqueue.outbox.messages import letter_of
-from mailqueue.outbox.rows import build
+from mailqueue.outbox.serial import build
 
 
 @dataclass(frozen=True, slots=True)

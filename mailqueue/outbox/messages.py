@@ -13,7 +13,10 @@ from post_office.models import Attachment, Email
 from post_office.settings import get_override_recipients
 
 from mailqueue.delivery.letter import Letter
+from mailqueue.models import MessageSource
 from mailqueue.outbox.addresses import split_addresses
+from mailqueue.outbox.attributes import set_attributes
+from mailqueue.outbox.parts import put_together, take_reply_to
 
 PARTS = ("body", "attachments", "alternatives")
 ADDRESS_COLUMNS = ("to", "cc", "bcc")
@@ -56,11 +59,13 @@ def load(email_ids: Iterable[int], *, using: str) -> dict[int, Email]:
 
     `to`, `cc` and `bcc` of the rows are split as RFC 5322 says, not at every comma.
     """
+    order = f"{Attachment.emails.through._meta.db_table}.id"
+    attachments = Attachment.objects.using(using).extra(order_by=[order])  # the link has no name to order by
     rows = (
         Email.objects.using(using)
         .filter(pk__in=list(email_ids))
-        .select_related("template", "mailqueue_source")
-        .prefetch_related(Prefetch("attachments", queryset=Attachment.objects.using(using).order_by("pk")))
+        .select_related("template", "mailqueue_source", "mailqueue_options")
+        .prefetch_related(Prefetch("attachments", queryset=attachments))
         .annotate(**{f"{name}_text": Cast(name, TextField()) for name in ADDRESS_COLUMNS})
     )
     mails = {}
@@ -74,30 +79,54 @@ def load(email_ids: Iterable[int], *, using: str) -> dict[int, Email]:
 def recipients_of(email: Email) -> list[str]:
     """Return the envelope recipients of a loaded mail; OVERRIDE_RECIPIENTS of post_office has its way."""
     override = get_override_recipients()
-    if source := getattr(email, "mailqueue_source", None):
+    source = source_of(email)
+    if source and (source.message is not None or not override):
         return list(override or source.recipients)
-    to = override or email.to
-    return [address for address in (*to, *email.cc, *email.bcc) if address]
+    parts = (source and source.parts) or {}
+    to, cc, bcc = (parts.get(name, getattr(email, name)) for name in ADDRESS_COLUMNS)
+    return [address for address in (*(override or to), *cc, *bcc) if address]
 
 
 def letter_of(email: Email, *, recipients: list[str]) -> Letter:
     """Make the letter of a loaded mail for some of its recipients."""
-    source = getattr(email, "mailqueue_source", None)
+    source = source_of(email)
+    envelope_from = source.envelope_from if source else email.from_email
+    return Letter(envelope_from, recipients, lambda: _message(email, recipients=recipients))
+
+
+def source_of(email: Email) -> MessageSource | None:
+    source: MessageSource | None = getattr(email, "mailqueue_source", None)
+    return source
+
+
+def _message(email: Email, *, recipients: list[str]) -> EmailMessage:
+    source = source_of(email)
     if source is None:
-        return Letter(email.from_email, recipients, lambda: _build(email))
-    return Letter(
-        source.envelope_from,
-        recipients,
-        lambda: SourceMessage(
+        return _from_columns(email)
+    if source.message is not None:
+        message: EmailMessage = SourceMessage(
             bytes(source.message), from_email=source.envelope_from, bcc=recipients, subject=email.subject
-        ),
-    )
+        )
+    elif source.parts:
+        message = put_together(email, source.parts, [_read(attachment) for attachment in email.attachments.all()])
+        message.to = get_override_recipients() or message.to
+    else:
+        message = _from_columns(email)
+    set_attributes(message, source.attributes or {})
+    return message
 
 
-def _build(email: Email) -> EmailMessage:
+def _from_columns(email: Email) -> EmailMessage:
     for attachment in email.attachments.all():
         # post_office closes the file when it has read it, and a closed one stays closed.
         with suppress(AttributeError):
             del attachment.file.file
     message: EmailMessage = email.prepare_email_message()
+    message.reply_to = take_reply_to(message.extra_headers)
     return message
+
+
+def _read(attachment: Attachment) -> bytes:
+    with attachment.file.open("rb") as file:
+        data: bytes = file.read()
+    return data

@@ -1,10 +1,9 @@
 """From a message to rows: what post_office's `Email` can hold goes into its fields, the rest beside it."""
 
+from collections.abc import Mapping
 from email.message import Message
-from email.policy import SMTP
 from typing import Any
 
-import django
 from django.core.mail import EmailAlternative, EmailAttachment, EmailMessage
 from post_office.models import STATUS, Email
 from post_office.utils import parse_priority
@@ -13,36 +12,45 @@ from mailqueue.models import MessageSource
 from mailqueue.outbox import shape
 from mailqueue.outbox.addresses import join_addresses
 from mailqueue.outbox.attachments import Content
+from mailqueue.outbox.attributes import attributes_of
 from mailqueue.outbox.drafts import Draft
+from mailqueue.outbox.parts import take_apart
+from mailqueue.outbox.serial import build, serialised
 
 
 def draft(message: EmailMessage) -> Draft:
     """Turn a message into rows without touching the database. The message is not changed.
 
     Raises:
+        TypeError, ValueError: an attribute for the backend of a mail service can't be stored.
         whatever Django raises when it builds the message.
     """
     built = build(message)
-    if not shape.is_plain(message):
-        return _draft_of_source(message, built=built)
-    email = _email(message)
-    email.message_id, email.headers = _identity(message, built=built)
-    return Draft(email, attachments=[_content(EmailAttachment(*attachment)) for attachment in message.attachments])
+    headers = _headers(message, built=built)
+    email = _email(message, headers=headers)
+    if shape.is_plain(message):
+        contents = [_content(EmailAttachment(*attachment)) for attachment in message.attachments]
+        return Draft(email, contents, _source(message))
+    if shape.builds_itself(message):
+        return Draft(email, [], _source(message, data=serialised(built)))
+    taken = take_apart(message, email=email, headers=headers, built=built)
+    if taken is None:
+        return Draft(email, [], _source(message, data=serialised(built)))
+    parts, contents = taken
+    return Draft(email, contents, _source(message, parts=parts))
 
 
-def build(message: EmailMessage) -> Message:
-    """Build the MIME message as Django's SMTP backend of the running version does."""
-    if django.VERSION >= (6, 0):
-        return message.message(policy=SMTP)
-    return message.message()
-
-
-def _email(message: EmailMessage) -> Email:
+def _email(message: EmailMessage, *, headers: Mapping[str, str]) -> Email:
     alternatives = [EmailAlternative(*alternative) for alternative in getattr(message, "alternatives", None) or []]
     body: Any = message.body
     html: Any = next((a.content for a in alternatives if a.mimetype == "text/html"), "")
     if message.content_subtype == "html":
         body, html = "", body
+    shown = {_clean(name): _clean(value) for name, value in headers.items()}
+    own_id = [name for name in shown if name.lower() == "message-id"]
+    message_id = [shown.pop(name) for name in own_id][-1]
+    if message.reply_to and "Reply-To" not in shown:
+        shown["Reply-To"] = _clean(", ".join(map(str, message.reply_to)))
     return Email(
         from_email=_clean(message.from_email, limit=shape.FROM_LIMIT),
         to=_list(message.to),
@@ -51,36 +59,41 @@ def _email(message: EmailMessage) -> Email:
         subject=_clean(message.subject, limit=shape.SUBJECT_LIMIT),
         message=_clean(body),
         html_message=_clean(html),
+        message_id=message_id[: shape.MESSAGE_ID_LIMIT],
+        headers=shown,
         status=STATUS.queued,
         priority=parse_priority(None),
+    )
+
+
+def _headers(message: EmailMessage, *, built: Message) -> dict[str, str]:
+    """Return the message's own headers with Date and Message-ID, which Django would make anew with every build."""
+    headers = {str(name): str(value) for name, value in message.extra_headers.items()}
+    given = {name.lower() for name in headers}
+    for name in ("Date", "Message-ID"):
+        if name.lower() not in given:
+            headers[name] = str(built[name] or "")
+    return headers
+
+
+def _source(
+    message: EmailMessage, *, data: bytes | None = None, parts: dict[str, Any] | None = None
+) -> MessageSource | None:
+    attributes = attributes_of(message)
+    if not (data or parts or attributes):
+        return None
+    return MessageSource(
+        envelope_from=_clean(message.from_email),
+        recipients=[_clean(recipient) for recipient in message.recipients()],
+        message=data,
+        parts=parts or None,
+        attributes=attributes,
     )
 
 
 def _list(addresses: list[str]) -> str:
     # As text, for post_office's field would split "Doe, Jane" when it reads a list back.
     return _clean(join_addresses(map(str, addresses)))
-
-
-def _draft_of_source(message: EmailMessage, *, built: Message) -> Draft:
-    email = _email(message)
-    email.message_id = _clean(built.get("Message-ID") or "", limit=shape.MESSAGE_ID_LIMIT) or None
-    data = built.as_bytes() if django.VERSION >= (6, 0) else built.as_bytes(linesep="\r\n")  # type: ignore[call-arg]
-    source = MessageSource(
-        envelope_from=str(message.from_email), recipients=[str(r) for r in message.recipients()], message=data
-    )
-    return Draft(email, source=source)
-
-
-def _identity(message: EmailMessage, *, built: Message) -> tuple[str, dict[str, str]]:
-    """Fix Message-ID and Date, which Django would make anew with every build."""
-    headers = {str(name): str(value) for name, value in message.extra_headers.items()}
-    if message.reply_to and "Reply-To" not in headers:
-        headers["Reply-To"] = ", ".join(str(address) for address in message.reply_to)
-    own_id = [name for name in headers if name.lower() == "message-id"]
-    message_id = [headers.pop(name) for name in own_id][-1] if own_id else str(built["Message-ID"])
-    if not any(name.lower() == "date" for name in headers):
-        headers["Date"] = str(built["Date"])
-    return message_id, headers
 
 
 def _clean(value: Any, *, limit: int | None = None) -> str:

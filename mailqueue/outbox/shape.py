@@ -1,4 +1,4 @@
-"""Which messages post_office's `Email` holds without loss. All others keep their exact bytes beside it."""
+"""Which messages post_office's `Email` is known to hold without loss. All others are looked at more closely."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -26,6 +26,13 @@ def is_plain(message: EmailMessage) -> bool:
     )
 
 
+def builds_itself(message: EmailMessage) -> bool:
+    """Whether the caller, not Django, makes the mail of this message: signed, encrypted, or in whatever way."""
+    own = {"message", "recipients"}
+    overridden = any(getattr(type(message), name) is not getattr(EmailMessage, name) for name in own)
+    return overridden or bool(own & vars(message).keys())
+
+
 def _has_default_structure(message: EmailMessage) -> bool:
     return not {"mixed_subtype", "alternative_subtype", "message", "recipients"} & vars(message).keys()
 
@@ -51,6 +58,7 @@ def _has_plain_headers(message: EmailMessage) -> bool:
         _is_text(message.subject, limit=SUBJECT_LIMIT)
         and _is_text(message.from_email, limit=FROM_LIMIT)
         and all(_survive_joining(addresses) for addresses in (message.to, message.cc, message.bcc))
+        and all(_is_text(address) for address in message.reply_to)
         and all(_is_plain_header(name, value) for name, value in message.extra_headers.items())
     )
 

@@ -24,7 +24,7 @@ from mailqueue.outbox import notice as notice_module
 from mailqueue.outbox.files import remove_on_rollback
 from mailqueue.outbox.identity import fix_identity
 from mailqueue.outbox.messages import letter_of, load, recipients_of
-from mailqueue.outbox.rows import build
+from mailqueue.outbox.serial import build
 from tests.support.outbox import queueing
 from tests.support.waiting import wait_until
 
