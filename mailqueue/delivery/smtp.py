@@ -1,13 +1,13 @@
 """Delivers letters over SMTP on one connection that is kept, and says what became of every recipient."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from django.core.mail.backends.smtp import EmailBackend
 
 from mailqueue.delivery.letter import Fence, Letter
 from mailqueue.delivery.outcomes import Blame, Outcome, Reply, Stage, Trouble, Verdict
-from mailqueue.delivery.rules import FAIL, LOST
+from mailqueue.delivery.rules import FAIL, FAIL_RECIPIENT, LOST
 from mailqueue.delivery.smtp_connection import LeaseLostError, SmtpConnection
 from mailqueue.delivery.smtp_line import ExchangeFailedError
 from mailqueue.delivery.tally import Answer, Tally
@@ -92,6 +92,12 @@ class SmtpCarrier:
 
     def _transact(self, connection: SmtpConnection, letter: SealedLetter, fence: Fence) -> Outcome:
         """One mail transaction (RFC 5321, section 3.3)."""
+        tally = Tally()
+        if letter.needs_utf8 and not connection.offers_utf8:
+            tally = Tally(refused=_not_without_utf8(letter))
+            if letter.without_utf8 is None:
+                return tally.outcome()
+            letter = letter.without_utf8
         if 0 < connection.size_limit < len(letter.content):
             return _too_large(letter, connection)
         self._mail_count += 1
@@ -100,22 +106,20 @@ class SmtpCarrier:
             refusal = _going_on(opened)
             self._reset()
             return refusal.outcome()
-        tally = self._name_recipients(connection, letter)
+        self._name_recipients(connection, letter, tally)
         if not tally.accepted:
             self._reset()
             return tally.outcome()
         return tally.outcome(self._hand_over(connection, letter, fence))
 
-    def _name_recipients(self, connection: SmtpConnection, letter: SealedLetter) -> Tally:
+    def _name_recipients(self, connection: SmtpConnection, letter: SealedLetter, tally: Tally) -> None:
         """Offer every recipient. A reply that ends the session ends it for all of them: nobody has the mail then."""
-        tally = Tally()
         for recipient, path in letter.forward_paths.items():
             answer = Answer.to(Stage.RCPT, connection.rcpt(path))
             if _is_positive(answer.reply):
                 tally.accepted.append(recipient)
             else:
                 tally.refused[recipient] = _going_on(answer)
-        return tally
 
     def _hand_over(self, connection: SmtpConnection, letter: SealedLetter, fence: Fence) -> Answer:
         """Send the message itself; give the answer that holds for every recipient who was accepted."""
@@ -176,3 +180,22 @@ def _lease_lost(error: LeaseLostError) -> Outcome:
 def _too_large(letter: SealedLetter, connection: SmtpConnection) -> Outcome:
     text = f"the message has {len(letter.content)} octets, the server takes {connection.size_limit} (SIZE)"
     return Outcome(FAIL.verdict, Stage.MAIL, FAIL.blame, FAIL.trouble, Reply(0, text, "5.3.4"))
+
+
+def _not_without_utf8(letter: SealedLetter) -> dict[str, Answer]:
+    """Refuse the recipients who can't be reached, for an address needs what the server doesn't offer."""
+    others = letter.without_utf8.forward_paths if letter.without_utf8 else {}
+    judgement = FAIL_RECIPIENT if others else FAIL
+    odd = [path for path in (letter.reverse_path, *letter.forward_paths.values()) if not path.isascii()]
+    return {
+        recipient: Answer(Stage.MAIL, _needs_utf8([path] if path in odd else odd), judgement)
+        for recipient, path in letter.forward_paths.items()
+        if recipient not in others
+    }
+
+
+def _needs_utf8(paths: Sequence[str]) -> Reply:
+    """RFC 6531, section 3.5, has the enhanced code."""
+    names = ", ".join(paths) or "an address in the header"
+    text = f"{names}: non-ASCII characters before the @ need SMTPUTF8, which the server does not offer"
+    return Reply(0, text, "5.6.7")

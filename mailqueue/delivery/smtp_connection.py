@@ -44,9 +44,16 @@ class SmtpConnection(SmtpLine):
         limit = self._smtp.esmtp_features.get("size", "")
         return int(limit) if limit.isdecimal() and len(limit) <= 20 else 0  # RFC 1870: at most 20 digits
 
+    @property
+    def offers_utf8(self) -> bool:
+        return self._smtp.has_extn("smtputf8")
+
     def mail(self, letter: SealedLetter) -> Reply:
         size = f" SIZE={len(letter.content)}" if self._smtp.has_extn("size") else ""
-        return self._command(Stage.MAIL, f"MAIL FROM:{letter.reverse_path}{size}")
+        # RFC 6531, section 3.4: the parameter is what allows UTF-8 in this command and in those for the recipients.
+        utf8 = " SMTPUTF8 BODY=8BITMIME" if letter.needs_utf8 else ""
+        self._smtp.command_encoding = "utf-8" if letter.needs_utf8 else "ascii"
+        return self._command(Stage.MAIL, f"MAIL FROM:{letter.reverse_path}{utf8}{size}")
 
     def rcpt(self, forward_path: str) -> Reply:
         return self._command(Stage.RCPT, f"RCPT TO:{forward_path}")

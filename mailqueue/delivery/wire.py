@@ -1,17 +1,18 @@
 """What goes over the wire for one letter: the addresses and the bytes that Django's own SMTP backend would send."""
 
-import email.policy
 import re
-import smtplib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from email.header import decode_header, make_header
+from email.headerregistry import AddressHeader
+from email.policy import SMTP, SMTPUTF8
 from typing import Any
 
-from django.conf import settings
 from django.core.mail import EmailMessage
 from django.core.mail.backends.smtp import EmailBackend
 
 from mailqueue.delivery.letter import Letter
+from mailqueue.delivery.paths import PREPARES, path_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,10 @@ class SealedLetter:
     forward_paths: Mapping[str, str]
     """The path of each recipient, by the recipient's name in the letter."""
     content: bytes
+    needs_utf8: bool = False
+    """An address has non-ASCII characters before the @, which only SMTPUTF8 can carry (RFC 6531)."""
+    without_utf8: "SealedLetter | None" = None
+    """What can go without SMTPUTF8 of a letter that needs it: the same mail for the other recipients."""
 
 
 def seal(letter: Letter, backend: EmailBackend) -> SealedLetter:
@@ -29,11 +34,18 @@ def seal(letter: Letter, backend: EmailBackend) -> SealedLetter:
     message = letter.build()
     if not letter.recipients:
         raise ValueError("the mail has no recipient")
-    return SealedLetter(
-        reverse_path=_path(letter.envelope_from, message, backend),
-        forward_paths={recipient: _path(recipient, message, backend) for recipient in letter.recipients},
-        content=_serialise(message, backend),
-    )
+    reverse_path = path_of(letter.envelope_from, message, backend=backend)
+    forward_paths = {recipient: path_of(recipient, message, backend=backend) for recipient in letter.recipients}
+    # Named in the header, though perhaps not to be sent to any more.
+    others = [path_of(address, message, backend=backend) for address in (*message.to, *message.cc) if address]
+    if all(path.isascii() for path in (reverse_path, *forward_paths.values(), *others)):
+        return SealedLetter(reverse_path, forward_paths, _serialised(message))
+    content, has_utf8_header = _serialised_for_utf8(message)
+    reachable = {recipient: path for recipient, path in forward_paths.items() if path.isascii()}
+    without_utf8 = None
+    if reachable and reverse_path.isascii() and not has_utf8_header:
+        without_utf8 = SealedLetter(reverse_path, reachable, _serialised(message))
+    return SealedLetter(reverse_path, forward_paths, content, needs_utf8=True, without_utf8=without_utf8)
 
 
 def stuffed(content: bytes) -> bytes:
@@ -41,34 +53,45 @@ def stuffed(content: bytes) -> bytes:
     return re.sub(rb"(?m)^\.", b"..", content) if content.startswith(b".") or b"\n." in content else content
 
 
-def _prepares_addresses(backend: EmailBackend) -> bool:
-    """Django 6.0 replaced `sanitize_address` by a method of the backend, and its MIME classes by policies."""
-    return hasattr(backend, "prep_address")
+def _serialised(message: EmailMessage) -> bytes:
+    if PREPARES:
+        return _ended(message.message(policy=SMTP).as_bytes())
+    mime: Any = message.message()
+    return _ended(mime.as_bytes(linesep="\r\n"))
 
 
-def _serialise(message: EmailMessage, backend: EmailBackend) -> bytes:
-    if _prepares_addresses(backend):
-        content: bytes = message.message(policy=email.policy.SMTP).as_bytes()
-    else:
-        mime: Any = message.message()
-        content = mime.as_bytes(linesep="\r\n")
+def _ended(content: bytes) -> bytes:
     return content if content.endswith(b"\r\n") else content + b"\r\n"
 
 
-def _path(address: str, message: EmailMessage, backend: EmailBackend) -> str:
-    path = smtplib.quoteaddr(_prepared(address, message, backend))
-    if not path.isascii() or not path.isprintable():
-        raise ValueError(f"Invalid address {address!r}: only printable ASCII can be sent without SMTPUTF8")
-    return path
+def _serialised_for_utf8(message: EmailMessage) -> tuple[bytes, bool]:
+    """Return the message with addresses in UTF-8 (RFC 6532), and whether its header can't be without that."""
+    if PREPARES:
+        mime: Any = message.message(policy=SMTPUTF8)
+        headers = [value for value in mime.values() if isinstance(value, AddressHeader)]
+        has_utf8 = any(not address.username.isascii() for header in headers for address in header.addresses)
+        return _ended(mime.as_bytes()), has_utf8
+    return _in_utf8(message.message())
 
 
-def _prepared(address: str, message: EmailMessage, backend: EmailBackend) -> str:
-    if _prepares_addresses(backend):
-        return str(backend.prep_address(address))
-    from django.core.mail.message import sanitize_address
+_ADDRESS_LINE = re.compile(rb"(?im)^(from|sender|reply-to|to|cc|resent-[a-z]+):[^\r\n]*(\r\n[ \t][^\r\n]*)*")
+_ENCODED_LOCAL_PART = re.compile(rb"=\?[^?\s]+\?[bq]\?[^?\s]*\?=(?=@)", re.IGNORECASE)
 
-    # Django 5.2 would encode a non-ASCII local part as RFC 2047 text: another mailbox, or none.
-    mailbox = address.rpartition("<")[2]
-    if not (mailbox.rpartition("@")[0] or mailbox).isascii():
-        raise ValueError(f"Invalid address {address!r}: non-ASCII characters before the @ need SMTPUTF8")
-    return sanitize_address(address, str(message.encoding or settings.DEFAULT_CHARSET))
+
+def _in_utf8(mime: Any) -> tuple[bytes, bool]:
+    """Django 5.2 writes a non-ASCII local part as RFC 2047 text, which is another mailbox: undo that.
+
+    Only in messages that Django has built: those that their caller builds, and may have signed, stay as they are.
+    """
+    from django.core.mail.message import MIMEMixin
+
+    content = _ended(mime.as_bytes(linesep="\r\n"))
+    if not isinstance(mime, MIMEMixin):
+        return content, False
+    head, separator, body = content.partition(b"\r\n\r\n")
+    decoded = _ADDRESS_LINE.sub(lambda line: _ENCODED_LOCAL_PART.sub(_decoded, line[0]), head)
+    return decoded + separator + body, decoded != head
+
+
+def _decoded(word: re.Match[bytes]) -> bytes:
+    return str(make_header(decode_header(word[0].decode()))).encode()

@@ -198,9 +198,6 @@ def test_a_mail_that_memory_did_not_suffice_for_is_tried_again(serve: Serve, con
     "broken",
     [
         letter(recipients=["no address at all <"]),
-        letter(recipients=["jürgen@example.net"]),
-        letter(recipients=["Jane <jürgen@example.net>"]),
-        letter(recipients=["jürgen"]),
         letter(recipients=["a@example.net\r\nRCPT TO:<b@example.net>"]),
         letter(envelope_from="shop@example.com>\r\nRSET"),
         letter(recipients=[]),
@@ -209,9 +206,6 @@ def test_a_mail_that_memory_did_not_suffice_for_is_tried_again(serve: Serve, con
     ],
     ids=[
         "nonsense",
-        "local part",
-        "local part after a name",
-        "no domain",
         "injection",
         "sender",
         "none",

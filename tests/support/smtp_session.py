@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from tests.support.smtp_server import SmtpServer
 
 END_OF_BODY = b"\r\n.\r\n"
+NEEDS_UTF8 = "553 5.6.7 Address needs SMTPUTF8"
 
 
 class Session(asyncio.Protocol):
@@ -22,6 +23,8 @@ class Session(asyncio.Protocol):
         """Every command line, "." for a final dot; credentials left out."""
         self.is_open = False
         self.is_encrypted = False
+        self.takes_utf8 = False
+        """The mail that is being offered needs SMTPUTF8 (RFC 6531), as the client said."""
         self.user = ""
         self.envelope_from: str | None = None
         self.recipients: list[str] = []
@@ -76,7 +79,7 @@ class Session(asyncio.Protocol):
         end = self._buffer.find(b"\n")
         if end < 0:
             return False
-        line = self._buffer[:end].decode("latin-1").rstrip("\r")
+        line = self._buffer[:end].decode(errors="surrogateescape").rstrip("\r")
         del self._buffer[: end + 1]
         if self._challenged is not None:
             self._authenticate(line)
@@ -183,10 +186,15 @@ class Session(asyncio.Protocol):
         self._perform("HELO", argument, default=f"250 {self.server.name}")
 
     def _on_mail(self, argument: str) -> None:
+        self.takes_utf8 = " SMTPUTF8" in argument
         if self.server.users and not self.user:
             default = "530 5.7.0 Authentication required"
         elif self.server.size_limit and _size(argument) > self.server.size_limit:
             default = "552 5.3.4 Message size exceeds fixed limit"
+        elif " SMTPUTF8" in argument and "SMTPUTF8" not in self.server.extensions:
+            default = "555 5.5.4 Unsupported option: SMTPUTF8"
+        elif not self._can_read(argument):
+            default = NEEDS_UTF8
         elif self.envelope_from is not None:
             default = "503 5.5.1 Nested MAIL command"
         else:
@@ -194,8 +202,14 @@ class Session(asyncio.Protocol):
         self._perform("MAIL", argument, default=default)
 
     def _on_rcpt(self, argument: str) -> None:
-        is_open = self.envelope_from is not None
-        self._perform("RCPT", argument, default="250 2.1.5 Ok" if is_open else "503 5.5.1 Need MAIL command")
+        if self.envelope_from is None:
+            default = "503 5.5.1 Need MAIL command"
+        else:
+            default = "250 2.1.5 Ok" if self._can_read(argument) else NEEDS_UTF8
+        self._perform("RCPT", argument, default=default)
+
+    def _can_read(self, argument: str) -> bool:
+        return self.takes_utf8 or argument.isascii()
 
     def _on_data(self, argument: str) -> None:
         default = "354 End data with <CR><LF>.<CR><LF>" if self.recipients else "503 5.5.1 No valid recipients"
