@@ -64,7 +64,7 @@ def put_together(email: Email, parts: Mapping[str, Any], data: Sequence[bytes]) 
 
 
 def _from_columns(email: Email) -> EmailMultiAlternatives:
-    headers = dict(email.headers) if isinstance(email.headers, dict) else {}
+    headers = _as_stored(email.headers) if isinstance(email.headers, dict) else {}
     if email.message_id:
         headers["Message-ID"] = email.message_id
     message = EmailMultiAlternatives(
@@ -84,11 +84,16 @@ def _from_columns(email: Email) -> EmailMultiAlternatives:
     return message
 
 
+def _as_stored(headers: Mapping[str, Any]) -> dict[str, Any]:
+    """Return headers in the order in which the database gives them back: jsonb sorts its keys, short ones first."""
+    return dict(sorted(headers.items(), key=lambda header: (len(header[0].encode()), header[0].encode())))
+
+
 def take_reply_to(headers: dict[str, Any]) -> list[str]:
     """Take the header Reply-To out, as which the columns hold a message's `reply_to`, and give it as a list."""
     value = headers.get("Reply-To")
     addresses = split_addresses(value) if isinstance(value, str) else []
-    if join_addresses(addresses) != value:
+    if not addresses or join_addresses(addresses) != value:
         return []
     del headers["Reply-To"]
     return addresses

@@ -58,14 +58,16 @@ def _has_plain_headers(message: EmailMessage) -> bool:
         _is_text(message.subject, limit=SUBJECT_LIMIT)
         and _is_text(message.from_email, limit=FROM_LIMIT)
         and all(_survive_joining(addresses) for addresses in (message.to, message.cc, message.bcc))
-        and all(_is_text(address) for address in message.reply_to)
+        and _survive_joining(message.reply_to)
+        and len({str(name).lower() for name in message.extra_headers}) == len(message.extra_headers)
         and all(_is_plain_header(name, value) for name, value in message.extra_headers.items())
     )
 
 
 def _is_plain_header(name: Any, value: Any) -> bool:
-    limit = MESSAGE_ID_LIMIT if isinstance(name, str) and name.lower() == "message-id" else None
-    return _is_text(name) and _is_text(value, limit=limit)
+    if isinstance(name, str) and name.lower() == "message-id":
+        return bool(value) and _is_text(value, limit=MESSAGE_ID_LIMIT)
+    return _is_text(name) and _is_text(value)
 
 
 def _survive_joining(addresses: Iterable[Any]) -> bool:
