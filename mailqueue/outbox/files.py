@@ -3,12 +3,18 @@
 import logging
 import weakref
 from collections.abc import Callable
+from datetime import timedelta
+from pathlib import PurePosixPath
 from typing import Any
 
 from django.core.files.storage import Storage
 from django.db import connections, transaction
+from django.utils import timezone
 
 logger = logging.getLogger("mailqueue.outbox")
+
+FOLDER = "post_office_attachments"
+"""Where post_office keeps attachments, in a folder for each day."""
 
 
 class _Keeper:
@@ -26,7 +32,7 @@ def remove_on_rollback(storage: Storage, name: str, *, using: str) -> None:
 
     Django tells of a commit but not of a rollback. It forgets its on-commit callables at a rollback, though, and a
     callable that is forgotten without having been called is what is watched here. After a crash of the process, or
-    when the connection is lost so that nobody can know whether the commit came through, the file stays.
+    when the connection is lost so that nobody can know whether the commit came through, the file is left to the sweep.
     """
     connection = connections[using]
     keeper: Callable[[], Any]
@@ -40,6 +46,21 @@ def remove_on_rollback(storage: Storage, name: str, *, using: str) -> None:
     hooks = connection.run_on_commit
     if hooks and hooks[-1][1] is keeper:
         hooks.insert(0, hooks.pop())
+
+
+def follow_transaction(*, instance: Any, created: bool, raw: bool, using: str, **_: Any) -> None:
+    """Let the file of an attachment that post_office's API has just written go with its row (receives `post_save`).
+
+    Only a file that was just written: a row may also name one that was there before, which is not ours to delete.
+    """
+    if created and not raw and _is_new(str(instance.file.name or "")):
+        remove_on_rollback(instance.file.storage, instance.file.name, using=using)
+
+
+def _is_new(name: str) -> bool:
+    today = timezone.now().date()
+    days = (today, today - timedelta(days=1))  # it may be past midnight by now
+    return PurePosixPath(name).parent in {PurePosixPath(FOLDER, f"{d.year}/{d.month}/{d.day}") for d in days}
 
 
 def _remove(storage: Storage, name: str, released: list[bool], raw_connection: Any) -> None:

@@ -15,7 +15,7 @@ due_{n} AS MATERIALIZED (
       AND (NOT %s OR e.expires_at IS NULL OR e.expires_at > now())
       AND NOT EXISTS (SELECT FROM mailqueue_attempt a WHERE a.email_id = e.id AND a.finished_at IS NULL)
     ORDER BY coalesce(e.scheduled_time, e.created), e.id
-    LIMIT %s FOR UPDATE OF e SKIP LOCKED
+    LIMIT %s FOR NO KEY UPDATE OF e SKIP LOCKED
 )"""
 
 # Another sender may have claimed and settled between our snapshot and our lock; the index decides (DO NOTHING).

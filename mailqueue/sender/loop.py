@@ -20,6 +20,7 @@ from mailqueue.sender.reaper import Reaper
 from mailqueue.sender.report import report
 from mailqueue.sender.rhythm import Rhythm
 from mailqueue.sender.stock import Stock
+from mailqueue.sender.sweeper import Sweeper
 from mailqueue.sender.turn import Turn, outcome_without_sending
 from mailqueue.sender.waker import Stop, Waker
 
@@ -31,7 +32,7 @@ NO_ANSWER = Outcome(Verdict.UNKNOWN, Stage.FINAL_DOT, reply=Reply(0, "The sender
 
 
 class Sender:
-    """One sender process: this loop has the only database connection, the pool's threads have the mail servers."""
+    """One sender process: this loop has the database connection, the pool's threads have the mail servers."""
 
     def __init__(self, *, options: Options, configuration: Configuration, stop: Stop, waker: Waker) -> None:
         self.options = options
@@ -47,6 +48,7 @@ class Sender:
         self._journal = Journal(folder, sender=options.sender)
         self._reaper = Reaper(folder, journal=self._journal, options=options, configuration=configuration)
         self._pool = Pool(options.concurrency, accepted=self._note_acceptance, wake=waker.wake)
+        self._sweeper = Sweeper(using=options.using)
         self._rhythm = Rhythm(poll_seconds=configuration.POLL_SECONDS, listener=self._listener)
         self._renew_at = 0.0
         self._is_drained = self._is_stopping = False
@@ -60,6 +62,8 @@ class Sender:
         """
         instrument("sender.started", sender=self.options.sender, concurrency=self.options.concurrency)
         with self._waker.signals(self._stop):
+            if not self.options.is_until_empty:
+                self._sweeper.start()
             self._reconnect()
             while not self._is_finished():
                 self._safely(self._step)
@@ -244,6 +248,7 @@ class Sender:
 
     def _wind_up(self) -> None:
         """Stop deliveries that are still under way, settle what is known, and let go."""
+        self._sweeper.stop()
         self._pool.revoke()
         deadline = time.monotonic() + LAST_MOMENT_SECONDS
         is_working = self._settle_last(Plan(returning=[*self._stock, *self._stranded]))

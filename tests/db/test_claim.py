@@ -3,6 +3,7 @@
 import threading
 from datetime import timedelta
 
+import psycopg
 import pytest
 from django.db import connection
 from django.utils import timezone
@@ -112,6 +113,15 @@ def test_a_row_that_another_sender_has_locked_is_passed_over() -> None:
     thread.join()
 
     assert ([mails[0].pk, mails[1].pk], [mails[2].pk, mails[3].pk]) == (found, mine)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_row_that_others_only_refer_to_is_claimed(database_url: str) -> None:
+    mail = make_mail()
+    with psycopg.connect(database_url) as other, turn() as cursor:
+        other.execute("SELECT FROM post_office_email FOR KEY SHARE")
+
+        assert [mail.pk] == [claim.email_id for claim in claimed(cursor)]
 
 
 @pytest.mark.django_db(transaction=True)
