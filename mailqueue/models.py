@@ -178,6 +178,7 @@ class MailOptions(models.Model):
     unknown_outcome = models.CharField(
         _("unknown outcome"), max_length=8, choices=UnknownOutcome.choices, default="", blank=True
     )
+    wiped_at = models.DateTimeField(_("wiped at"), null=True, help_text=_("Since when a sensitive mail is empty."))
 
     class Meta:
         verbose_name = _("mail options")

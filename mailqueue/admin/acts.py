@@ -2,7 +2,8 @@
 
 # ruff: noqa: ARG002  (Django decides the signatures)
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from django.contrib import admin, messages
@@ -18,7 +19,7 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 from post_office.models import Email
 
-from mailqueue.ops.reach import COULD_COME_TWICE, reaches_of
+from mailqueue.ops.reach import COULD_COME_TWICE, Obstacle, obstacles_of, reaches_of
 from mailqueue.ops.states import State, filter_by_state, states_of
 from mailqueue.queue.orders import cancel, requeue
 
@@ -85,14 +86,15 @@ class Acts(Admin):
 
     def _ask_before_requeue(self, request: HttpRequest, ids: Sequence[int]) -> HttpResponse:
         """Show who would get the mails, and who has them already."""
+        using = router.db_for_write(Email)
         context = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
             "media": self.media,
             "title": _("Send again?"),
-            "reaches": reaches_of(ids[:LISTED_COUNT], using=router.db_for_write(Email)),
+            "reaches": reaches_of(ids[:LISTED_COUNT], using=using),
             "unlisted_count": max(len(ids) - LISTED_COUNT, 0),
-            "total_count": len(ids),
+            "total_count": len(ids) - len(obstacles_of(ids, using=using)),
             "checkbox_name": ACTION_CHECKBOX_NAME,
             "selected": request.POST.getlist(ACTION_CHECKBOX_NAME),
             "select_across": request.POST.get("select_across", "0"),
@@ -106,7 +108,8 @@ class Acts(Admin):
             done = requeue(ids, using=using)
             self._log(request, done, _("Requeued."), using=using)
         text = ngettext("%(count)d mail was queued again.", "%(count)d mails were queued again.", len(done))
-        self._report(request, text, ids=ids, done=done, using=using)
+        obstacles = obstacles_of(set(ids).difference(done), using=using)
+        self._report(request, text, ids=ids, done=done, obstacles=obstacles, using=using)
 
     def _cancel(self, request: HttpRequest, ids: Sequence[int]) -> None:
         using = router.db_for_write(Email)
@@ -114,18 +117,29 @@ class Acts(Admin):
             done = cancel(ids, by=request.user.get_username(), using=using)
             self._log(request, done, _("Cancelled."), using=using)
         text = ngettext("%(count)d mail was cancelled.", "%(count)d mails were cancelled.", len(done))
-        self._report(request, text, ids=ids, done=done, using=using)
+        self._report(request, text, ids=ids, done=done, obstacles={}, using=using)
 
     def _log(self, request: HttpRequest, ids: Sequence[int], text: Any, *, using: str) -> None:
         mails = Email.objects.using(using).filter(pk__in=ids).only("pk", "to")
         LogEntry.objects.log_actions(cast("int", request.user.pk), mails, CHANGE, change_message=str(text))
 
-    def _report(self, request: HttpRequest, text: str, *, ids: Sequence[int], done: Sequence[int], using: str) -> None:
+    def _report(
+        self,
+        request: HttpRequest,
+        text: str,
+        *,
+        ids: Sequence[int],
+        done: Sequence[int],
+        obstacles: Mapping[int, Obstacle],
+        using: str,
+    ) -> None:
+        """Say how many mails were acted on, and why each of the others was not."""
         if done:
             self.message_user(request, text % {"count": len(done)}, messages.SUCCESS)
         left = Email.objects.using(using).filter(pk__in=set(ids).difference(done)).only("pk")
-        states = [status.state for status in states_of(left).values()]
-        if sending := states.count(State.SENDING):
+        states = {pk: status.state for pk, status in states_of(left).items()}
+        idle = {pk: state for pk, state in states.items() if state != State.SENDING}
+        if sending := len(states) - len(idle):
             refusal = ngettext(
                 "%(count)d mail is being sent right now and was left as it is. Try again when the attempt has ended.",
                 "%(count)d mails are being sent right now and were left as they are. "
@@ -133,15 +147,25 @@ class Acts(Admin):
                 sending,
             )
             self.message_user(request, refusal % {"count": sending}, messages.ERROR)
-        others = sorted({str(state.label) for state in states if state != State.SENDING})
-        if others:
-            count = len(states) - sending
+        for obstacle, count in Counter(obstacles[pk] for pk in idle if pk in obstacles).items():
             refusal = ngettext(
-                "%(count)d mail was left as it is, for its state does not allow it: %(states)s.",
-                "%(count)d mails were left as they are, for their states do not allow it: %(states)s.",
+                "%(count)d mail was left as it is: %(reason)s.",
+                "%(count)d mails were left as they are: %(reason)s.",
                 count,
             )
-            self.message_user(request, refusal % {"count": count, "states": ", ".join(others)}, messages.WARNING)
+            self.message_user(request, refusal % {"count": count, "reason": obstacle.label}, messages.WARNING)
+        self._report_states(request, [state for pk, state in idle.items() if pk not in obstacles])
+
+    def _report_states(self, request: HttpRequest, states: Sequence[State]) -> None:
+        if not states:
+            return
+        refusal = ngettext(
+            "%(count)d mail was left as it is, for its state does not allow it: %(states)s.",
+            "%(count)d mails were left as they are, for their states do not allow it: %(states)s.",
+            len(states),
+        )
+        words = {"count": len(states), "states": ", ".join(sorted({str(state.label) for state in states}))}
+        self.message_user(request, refusal % words, messages.WARNING)
 
 
 def deny_forbidden_act(request: HttpRequest) -> None:

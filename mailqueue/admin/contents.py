@@ -1,4 +1,6 @@
-"""What a mail says, for people to read. A mail that can't be built is shown all the same, with the reason."""
+"""What a mail says, for people to read. A mail that can't be built is shown all the same, with the reason; one that
+is sensitive is shown to nobody.
+"""
 
 from copy import copy
 from dataclasses import dataclass
@@ -6,8 +8,11 @@ from email import policy
 from email.message import EmailMessage as Message
 from email.parser import BytesParser
 
+from django.utils.translation import gettext as _
 from post_office.models import Email
 
+from mailqueue.models import MailOptions
+from mailqueue.ops.sentences import readable_time
 from mailqueue.outbox.messages import letter_of
 from mailqueue.outbox.serial import build
 
@@ -23,14 +28,38 @@ class Contents:
     """Why the mail can't be built, where it can't; the texts are then what the row holds."""
 
 
+def is_hidden(email: Email) -> bool:
+    """Whether nobody is to read what the mail says: its caller said that it is sensitive."""
+    options = _options(email)
+    return options is not None and options.is_sensitive
+
+
+def why_hidden(email: Email) -> str:
+    """Say in a sentence why nothing is shown of a mail; empty for all others."""
+    options = _options(email)
+    if options is None or not options.is_sensitive:
+        return ""
+    if options.wiped_at is None:
+        return _("This mail is sensitive: its subject, text, headers and attachments are shown to nobody.")
+    words = {"time": readable_time(options.wiped_at)}
+    return _("This mail was sensitive: its subject, text, headers and attachments were wiped at %(time)s.") % words
+
+
 def contents_of(email: Email) -> Contents:
     """Read a loaded mail (`outbox.messages.load`) as it would be sent."""
+    if is_hidden(email):
+        return Contents("", "", "")
     try:
         message = _built(email)
         return Contents(str(message.get("Subject", "")), _part(message, "plain"), _part(message, "html"))
     except Exception as error:  # noqa: BLE001  (a template, a storage or a header may raise anything)
         problem = f"{type(error).__name__}: {error}"
         return Contents(email.subject, email.message, email.html_message, problem)
+
+
+def _options(email: Email) -> MailOptions | None:
+    options: MailOptions | None = getattr(email, "mailqueue_options", None)
+    return options
 
 
 def _built(email: Email) -> Message:

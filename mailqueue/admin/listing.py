@@ -7,17 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
-from django.db.models import QuerySet
+from django.db.models import Case, F, QuerySet, Value, When
 from django.http import HttpRequest, HttpResponse
 from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.text import Truncator
 from django.utils.timezone import localtime
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from post_office.models import Email
 from post_office.settings import get_template_engine
 
 from mailqueue.admin.acts import deny_forbidden_act
+from mailqueue.admin.contents import is_hidden
 from mailqueue.admin.filters import BackendFilter, StateFilter
 from mailqueue.ops.states import MailStatus, states_of
 
@@ -34,7 +36,8 @@ class MailList(ChangeList):
     """A page of the list that describes all its mails at once."""
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
-        return super().get_queryset(request, exclude_parameters).defer("message", "html_message")
+        mails = super().get_queryset(request, exclude_parameters)
+        return mails.select_related("template", "mailqueue_options").defer("message", "html_message")
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
@@ -51,7 +54,7 @@ class Listing(Admin):
     list_display_links = ("recipients", "subject_line")
     list_filter = (StateFilter, "priority", BackendFilter, "created")
     list_per_page = 50
-    search_fields = ("to", "cc", "bcc", "subject", "message_id")
+    search_fields = ("to", "cc", "bcc", "subject_to_search", "message_id")
     search_help_text = _("Recipient, subject, Message-ID or number")
     ordering = ("-id",)
     show_full_result_count = False
@@ -73,7 +76,10 @@ class Listing(Admin):
         if bare_term.strip().isdecimal() and len(bare_term.strip()) < LONGEST_NUMBER:
             # The number by which the log names a mail.
             return queryset.filter(pk=int(bare_term)), False
-        return super().get_search_results(request, queryset, bare_term)
+        # Else a subject that is shown to nobody could be found out by searching for it piece by piece.
+        readable = Case(When(mailqueue_options__is_sensitive=True, then=Value("")), default=F("subject"))
+        mails = queryset.alias(subject_to_search=readable) if bare_term else queryset
+        return super().get_search_results(request, mails, bare_term)
 
     @admin.display(description=_("state"))
     def state(self, mail: Email) -> str:
@@ -85,6 +91,8 @@ class Listing(Admin):
 
     @admin.display(description=_("subject"))
     def subject_line(self, mail: Email) -> str | None:
+        if is_hidden(mail):
+            return gettext("(sensitive)")
         return Truncator(_subject(mail)).chars(80) or None
 
     @admin.display(description=_("created"), ordering="created")

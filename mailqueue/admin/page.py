@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
+from django.core.mail import EmailMessage
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.html import format_html
@@ -13,9 +14,9 @@ from django.utils.translation import gettext_lazy as _
 from post_office.models import Email
 
 from mailqueue.admin.acts import Acts
-from mailqueue.admin.contents import contents_of
+from mailqueue.admin.contents import contents_of, is_hidden, why_hidden
 from mailqueue.admin.timeline import timeline_of
-from mailqueue.ops.reach import COULD_COME_TWICE
+from mailqueue.ops.reach import COULD_COME_TWICE, obstacles_of
 from mailqueue.ops.states import State, state_of
 from mailqueue.outbox.messages import letter_of, load
 
@@ -24,6 +25,13 @@ if TYPE_CHECKING:
 
 CANCELLABLE = frozenset({State.WAITING, State.SCHEDULED, State.RETRYING})
 NOT_REQUEUABLE = frozenset({State.WAITING, State.SENDING, State.INTERRUPTED})
+
+
+def _message_to_show(mail: Email) -> EmailMessage:
+    """Build what post_office's preview and images show: what would be sent, also where its own row can't hold it."""
+    if is_hidden(mail):
+        raise Http404
+    return letter_of(mail, recipients=[]).build()
 
 
 class Page(Acts):
@@ -35,13 +43,14 @@ class Page(Acts):
         found = super().get_object(request, object_id, from_field)
         mail = None if found is None else load([found.pk], using=found._state.db).get(found.pk)
         if mail is not None:
-            # post_office's preview and images then show what would be sent, also where its own row can't hold it.
-            mail.email_message = lambda: letter_of(mail, recipients=[]).build()
+            mail.email_message = lambda: _message_to_show(mail)
         return mail
 
     def get_fieldsets(self, request: HttpRequest, obj: Email | None = None) -> "FieldsetSpec":
         addresses = ("from_email", "to_list", "cc_list", "bcc_list")
         facts = ("message_id", "priority", "backend_alias", "created", "scheduled_time", "expires_at")
+        if obj is not None and is_hidden(obj):
+            return [(_("Mail"), {"fields": (*addresses, *facts)})]
         return [
             (_("Mail"), {"fields": ("subject_text", *addresses, *facts)}),
             (_("Content"), {"fields": ("body", "html_preview")}),
@@ -64,14 +73,16 @@ class Page(Acts):
 
     def _page_context(self, request: HttpRequest, mail: Email) -> dict[str, Any]:
         status = state_of(mail)
+        is_requeuable = status.state not in NOT_REQUEUABLE and not obstacles_of([mail.pk], using=mail._state.db)
         is_pending_unknown = status.state == State.UNKNOWN and status.until is not None
         return {
             "title": _("Mail %(number)s") % {"number": mail.pk},
             "status": status,
-            "attachments": mail.attachments.all(),
+            "attachments": [] if is_hidden(mail) else mail.attachments.all(),
+            "why_hidden": why_hidden(mail),
             "problem": mail.mailqueue_contents.problem,
             "timeline": timeline_of(mail),
-            "may_requeue": status.state not in NOT_REQUEUABLE and self.has_requeue_permission(request),
+            "may_requeue": is_requeuable and self.has_requeue_permission(request),
             "asks_before_requeue": status.state in COULD_COME_TWICE,
             "may_cancel": (status.state in CANCELLABLE or is_pending_unknown) and self.has_cancel_permission(request),
         }

@@ -96,7 +96,10 @@ def _cancelled(facts: Facts) -> str:
 
 
 def _held(facts: Facts) -> str:
-    return _("It is held: %(reason)s") % {"reason": facts.note} if facts.note else _("It is held.")
+    words = {"person": facts.stopped_by, "reason": facts.note}
+    if facts.stopped_by:
+        return (_("It is held by %(person)s: %(reason)s") if facts.note else _("It is held by %(person)s.")) % words
+    return (_("It is held: %(reason)s") if facts.note else _("It is held.")) % words
 
 
 _SENTENCES: dict[State, Callable[[Facts], str]] = {

@@ -15,8 +15,9 @@ from mailqueue.models import Attempt, BackendHealth
 from mailqueue.ops.conditions import State, conditions, state_case, with_facts
 from mailqueue.ops.sentences import Facts, readable_time, sentence
 
-__all__ = ["MailStatus", "State", "filter_by_state", "state_of", "states_of"]
+__all__ = ["MailStatus", "State", "filter_by_state", "state_of", "states_by_id", "states_of"]
 
+BATCH = 2000
 QUEUED = (STATUS.queued, STATUS.requeued)
 UNFINISHED = frozenset({State.WAITING, State.SCHEDULED, State.SENDING, State.RETRYING})
 TIMED = frozenset({State.SCHEDULED, State.RETRYING, State.UNKNOWN})
@@ -58,9 +59,21 @@ def states_of(emails: Iterable[Email]) -> dict[int, MailStatus]:
     All of them must come from the same database.
     """
     mails = list(emails)
-    if not mails:
-        return {}
-    ids, using = [mail.pk for mail in mails], mails[0]._state.db
+    return _described_batch([mail.pk for mail in mails], using=mails[0]._state.db) if mails else {}
+
+
+def states_by_id(email_ids: Iterable[int], *, using: str) -> dict[int, MailStatus]:
+    """Describe any number of mails of one database, in the order given; what is gone is left out."""
+    ids = list(dict.fromkeys(email_ids))
+    described: dict[int, MailStatus] = {}
+    for start in range(0, len(ids), BATCH):
+        batch = ids[start : start + BATCH]
+        found = _described_batch(batch, using=using)
+        described |= {pk: found[pk] for pk in batch if pk in found}
+    return described
+
+
+def _described_batch(ids: Sequence[int], *, using: str | None) -> dict[int, MailStatus]:
     attempts = _speaking_attempts(ids, using=using)
     rows = with_facts(Email.objects.using(using).filter(pk__in=ids)).values(
         "pk",

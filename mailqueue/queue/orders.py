@@ -1,6 +1,6 @@
-"""What people order: requeue and cancel."""
+"""What people and programs order: requeue, hold and cancel."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from django.db import connections, transaction
@@ -9,46 +9,80 @@ from post_office.models import STATUS
 from mailqueue.models import StopReason
 from mailqueue.queue.settle import stop
 
+BATCH = 2000
+"""Mails in one statement: a whole filter takes a number of statements that grows with its size only by this step."""
+
 # The lock keeps claimers away; a second statement then sees every claim there is.
-LOCK = "SELECT id FROM post_office_email WHERE id = ANY(%s) AND status = ANY(%s) ORDER BY id FOR UPDATE"
+LOCK = "SELECT id FROM post_office_email WHERE id = ANY(%s) AND status = ANY(%s) ORDER BY id FOR NO KEY UPDATE"
 
 # An attempt that starts at the same moment changes this row too: one of the two comes second, and sees it.
 WITHDRAW = "DELETE FROM mailqueue_attempt WHERE email_id = ANY(%s) AND outcome IS NULL AND started_at IS NULL"
 STARTED = "SELECT email_id FROM mailqueue_attempt WHERE email_id = ANY(%s) AND finished_at IS NULL"
 
+# What was held before its first attempt has a scheduled time of its caller's; behind an attempt it is a retry's.
 REQUEUE = f"""
-UPDATE post_office_email SET status = {STATUS.queued}, scheduled_time = NULL, number_of_retries = 0,
-    last_updated = now()
-WHERE id = ANY(%s)
+UPDATE post_office_email e SET status = {STATUS.queued}, number_of_retries = 0, last_updated = now(),
+    scheduled_time = CASE WHEN e.status = {STATUS.failed} AND e.scheduled_time > now()
+        AND EXISTS (SELECT FROM mailqueue_mailstate s WHERE s.email_id = e.id AND s.reason = '{StopReason.HELD}')
+        AND NOT EXISTS (SELECT FROM mailqueue_attempt a WHERE a.email_id = e.id) THEN e.scheduled_time END
+WHERE e.id = ANY(%s) AND (e.expires_at IS NULL OR e.expires_at > now())
+  AND NOT EXISTS (SELECT FROM mailqueue_mailoptions o WHERE o.email_id = e.id AND o.wiped_at IS NOT NULL)
+RETURNING e.id
 """
 WAITING = (STATUS.queued, STATUS.requeued)
 
 
-def cancel(email_ids: Sequence[int], *, by: str, using: str) -> list[int]:
-    """Take mails out of the queue for good and return the ids of those that were.
+def cancel(email_ids: Iterable[int], *, by: str, using: str) -> list[int]:
+    """Take mails out of the queue for good and return the ids of those that were, in order.
 
     Left out are mails that are not queued, and those that are being sent right now: what this returns will not be
     sent, unless somebody queues it again.
     """
-    with transaction.atomic(using=using), connections[using].cursor() as cursor:
-        free = _take(cursor, email_ids, statuses=WAITING)
-        stop(cursor, [(email_id, StopReason.CANCELLED, "") for email_id in free], by=by)
-    return free
+    return _stop(email_ids, StopReason.CANCELLED, note="", by=by, using=using)
 
 
-def requeue(email_ids: Sequence[int], *, using: str) -> list[int]:
-    """Queue mails anew, to be sent at once, and return the ids of those that were queued.
+def hold(email_ids: Iterable[int], *, note: str, by: str, using: str) -> list[int]:
+    """Take mails out of the queue until somebody requeues them, and return the ids of those that were, in order.
+
+    Left out are the same as by `cancel`.
+    """
+    return _stop(email_ids, StopReason.HELD, note=note, by=by, using=using)
+
+
+def requeue(email_ids: Iterable[int], *, using: str) -> list[int]:
+    """Queue mails anew, to be sent at once, and return the ids of those that were queued, in order.
 
     A mail that was sent in full goes to all its recipients again; one that was partly sent, to those who do not have
-    it. Left out are mails that are being sent right now, and those that post_office never finished creating.
+    it. One that was held before its time and before its first attempt keeps its time. Left out are mails that are
+    being sent right now, those that post_office never finished creating, those whose `expires_at` has passed, and
+    those whose content was wiped.
     """
     from mailqueue.outbox.notice import wake
 
+    queued: list[int] = []
     with transaction.atomic(using=using), connections[using].cursor() as cursor:
-        free = _take(cursor, email_ids, statuses=(*WAITING, STATUS.sent, STATUS.failed))
-        cursor.execute(REQUEUE, [free])
+        for batch in _batches(email_ids):
+            free = _take(cursor, batch, statuses=(*WAITING, STATUS.sent, STATUS.failed))
+            cursor.execute(REQUEUE, [free])
+            queued += sorted(email_id for (email_id,) in cursor.fetchall())
         transaction.on_commit(lambda: wake(using), using=using)
-    return free
+    return queued
+
+
+def _stop(email_ids: Iterable[int], reason: StopReason, *, note: str, by: str, using: str) -> list[int]:
+    stopped: list[int] = []
+    with transaction.atomic(using=using), connections[using].cursor() as cursor:
+        for batch in _batches(email_ids):
+            free = _take(cursor, batch, statuses=WAITING)
+            stop(cursor, [(email_id, reason, note) for email_id in free], by=by)
+            stopped += free
+    return stopped
+
+
+def _batches(email_ids: Iterable[int]) -> Iterator[list[int]]:
+    """Cut into batches, in the order of the ids: two who work on the same mails then can't block each other."""
+    ids = sorted(set(email_ids))
+    return (ids[start : start + BATCH] for start in range(0, len(ids), BATCH))
 
 
 def _take(cursor: Any, email_ids: Sequence[int], *, statuses: Sequence[int]) -> list[int]:

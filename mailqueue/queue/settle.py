@@ -1,7 +1,7 @@
 """Settling: closing attempts, and saying on the mail what became of it."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 from post_office.models import STATUS
 
 from mailqueue.models import AttemptOutcome, StopReason
+from mailqueue.queue.wipe import wipe
 
 # What lost its lease may write one thing only: that the server accepted the mail, also into an attempt that was
 # declared unknown meanwhile. The predicates keep away from the partial index on `finished_at`.
@@ -100,11 +101,18 @@ class Settlement:
         return self.outcome in (AttemptOutcome.SENT, AttemptOutcome.PARTLY_SENT)
 
 
-def settle(cursor: Any, settlements: Sequence[Settlement], *, log_level: LogLevel = LogLevel.FAILURES) -> set[int]:
+def settle(
+    cursor: Any,
+    settlements: Sequence[Settlement],
+    *,
+    log_level: LogLevel = LogLevel.FAILURES,
+    sensitive: Collection[int] | None = None,
+) -> set[int]:
     """Close attempts and bring their mails to where they belong; return the ids of the attempts that were closed.
 
     An attempt that this sender has lost stays as it is, unless the server accepted the mail. Settling twice is
-    harmless, so that a commit whose answer was lost may be repeated.
+    harmless, so that a commit whose answer was lost may be repeated. `sensitive` names the mails that are wiped when
+    they are sent or expire; who has not read them gives None, and the database is asked.
     """
     if not settlements:
         return set()
@@ -120,6 +128,8 @@ def settle(cursor: Any, settlements: Sequence[Settlement], *, log_level: LogLeve
             [[s.email_id for s in retried], [s.retry_after for s in retried], [s.is_counted for s in retried]],
         )
     stop(cursor, [(s.email_id, s.stop, s.note) for s in closed if s.stop], by="")
+    over = [s.email_id for s in closed if s.is_sent or s.stop == StopReason.EXPIRED]
+    wipe(cursor, over if sensitive is None else [email_id for email_id in over if email_id in sensitive])
     _log(cursor, closed, log_level=log_level)
     return closed_ids
 

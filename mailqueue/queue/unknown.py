@@ -6,7 +6,7 @@ from typing import Any
 from post_office.models import STATUS
 
 from mailqueue.conf import Configuration
-from mailqueue.models import StopReason
+from mailqueue.models import StopReason, UnknownOutcome
 from mailqueue.queue.history import History, read_histories
 from mailqueue.queue.settle import stop
 
@@ -18,18 +18,27 @@ UPDATE post_office_email SET status = {STATUS.requeued}, last_updated = now(),
 WHERE id = ANY(%s) AND status IN (2, 3)
 """
 
+WISHES = "SELECT email_id, unknown_outcome FROM mailqueue_mailoptions WHERE email_id = ANY(%s)"
 
-def may_resend(history: History, *, earlier: int, configuration: Configuration) -> bool:
-    """Whether a mail with that many earlier unknown attempts is sent again by itself."""
-    return configuration.UNKNOWN_OUTCOME == "resend" and history.unknown <= earlier
+
+def may_resend(history: History, *, earlier: int, wish: str, configuration: Configuration) -> bool:
+    """Whether a mail with that many earlier unknown attempts is sent again by itself.
+
+    `wish` is what its caller asked for; empty: what the setting says.
+    """
+    return (wish or configuration.UNKNOWN_OUTCOME) == UnknownOutcome.RESEND and history.unknown <= earlier
 
 
 def treat_unknown(cursor: Any, email_ids: Sequence[int], *, configuration: Configuration) -> None:
     """Decide about mails whose last attempt was just closed as unknown."""
     histories = read_histories(cursor, email_ids)
+    cursor.execute(WISHES, [list(email_ids)])
+    wishes = dict(cursor.fetchall())
     # The attempt just closed is part of the history that was read.
     resent = [
-        email_id for email_id in email_ids if may_resend(histories[email_id], earlier=1, configuration=configuration)
+        email_id
+        for email_id in email_ids
+        if may_resend(histories[email_id], earlier=1, wish=wishes.get(email_id, ""), configuration=configuration)
     ]
     if resent:
         cursor.execute(RESEND, [configuration.UNKNOWN_RESEND_AFTER, resent])

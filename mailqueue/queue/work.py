@@ -15,10 +15,10 @@ CANCELLED_STATEMENT = "57014"
 
 
 @contextmanager
-def work(using: str) -> Iterator[Any]:
+def work(using: str, *, lock_timeout: str = LOCK_TIMEOUT) -> Iterator[Any]:
     """Open a transaction and give a cursor on it."""
     with transaction.atomic(using=using), connections[using].cursor() as cursor:
-        cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
+        cursor.execute(f"SET LOCAL lock_timeout = '{lock_timeout}'")
         yield cursor
 
 

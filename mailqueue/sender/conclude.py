@@ -6,7 +6,7 @@ from typing import Any
 
 from mailqueue.conf import Configuration
 from mailqueue.delivery.backoff import retry_delay
-from mailqueue.delivery.outcomes import Outcome, RecipientOutcome, Stage, Trouble, Verdict
+from mailqueue.delivery.outcomes import Outcome, RecipientOutcome, Reply, Stage, Trouble, Verdict
 from mailqueue.models import AttemptOutcome, StopReason
 from mailqueue.queue.claim import Claim
 from mailqueue.queue.history import SESSION_STAGES, History
@@ -20,12 +20,23 @@ LONGEST_DEFERRAL_SECONDS = 600
 
 
 def conclude(
-    claim: Claim, outcome: Outcome, *, recipients: Sequence[str], history: History, configuration: Configuration
+    claim: Claim,
+    outcome: Outcome,
+    *,
+    recipients: Sequence[str],
+    history: History,
+    configuration: Configuration,
+    unknown_outcome: str = "",
 ) -> Settlement:
-    """Return how to settle an attempt that had these recipients."""
+    """Return how to settle an attempt that had these recipients.
+
+    `unknown_outcome` is what the mail's caller asked for, instead of what the setting says.
+    """
     if outcome.verdict == Verdict.UNKNOWN:
         results = results_of(outcome, recipients=recipients) if outcome.recipients else None
-        return _unknown(claim, outcome, results=results, history=history, configuration=configuration)
+        is_resent = may_resend(history, earlier=0, wish=unknown_outcome, configuration=configuration)
+        retry_after = configuration.UNKNOWN_RESEND_AFTER if is_resent else None
+        return _unknown(claim, outcome, results=results, retry_after=retry_after)
     if outcome.verdict == Verdict.DEFER:
         return _settlement(claim, outcome, AttemptOutcome.DEFERRED, retry_after=_deferral(outcome, history=history))
     results = results_of(outcome, recipients=recipients)
@@ -34,6 +45,21 @@ def conclude(
         delay = retry_delay(counted_attempts=history.counted + 1, delays=configuration.RETRY_DELAYS)
         return _settlement(claim, outcome, AttemptOutcome.RETRY, results=results, is_counted=True, retry_after=delay)
     return _final(claim, outcome, results=results, history=history)
+
+
+def discreet(outcome: Outcome) -> Outcome:
+    """Leave out what was said on this side of the wire: an exception may quote the mail. A server's words stay."""
+    results = {
+        address: replace(result, reply=_without_quotes(result.reply, outcome.error))
+        for address, result in outcome.recipients.items()
+    }
+    return replace(outcome, reply=_without_quotes(outcome.reply, outcome.error), recipients=results)
+
+
+def _without_quotes(reply: Reply, error: str) -> Reply:
+    if reply.code or not error:
+        return reply
+    return Reply(0, f"{error} (its text is left out, for the mail is sensitive)")
 
 
 def results_of(outcome: Outcome, *, recipients: Sequence[str]) -> dict[str, RecipientOutcome]:
@@ -47,12 +73,11 @@ def _unknown(
     outcome: Outcome,
     *,
     results: Mapping[str, RecipientOutcome] | None,
-    history: History,
-    configuration: Configuration,
+    retry_after: float | None,
 ) -> Settlement:
     what: dict[str, Any] = {"stop": StopReason.UNKNOWN, "note": UNKNOWN_NOTE}
-    if may_resend(history, earlier=0, configuration=configuration):
-        what = {"retry_after": configuration.UNKNOWN_RESEND_AFTER}
+    if retry_after is not None:
+        what = {"retry_after": retry_after}
     return _settlement(claim, outcome, AttemptOutcome.UNKNOWN, results=results, **what)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from post_office.models import Email
 
 from mailqueue.delivery.letter import Letter
+from mailqueue.models import MailOptions
 from mailqueue.queue.claim import Claim
 from mailqueue.queue.history import History
 from mailqueue.sender.clock import boot_time
@@ -50,3 +51,23 @@ class Job:
     history: History
     lease: Lease
     started_at: float = field(default_factory=time.monotonic)
+    options: MailOptions | None = field(init=False)
+    """What the caller asked for; read with the mail, so that threads without a database may look."""
+
+    def __post_init__(self) -> None:
+        self.options = options_of(self.email)
+
+    @property
+    def is_sensitive(self) -> bool:
+        return self.options is not None and self.options.is_sensitive
+
+    @property
+    def is_wiped(self) -> bool:
+        """There is nothing left to send: somebody queued again what was sensitive and sent."""
+        return self.options is not None and self.options.wiped_at is not None
+
+
+def options_of(email: Email) -> MailOptions | None:
+    """Return what the caller of a loaded mail asked for, if anything."""
+    options: MailOptions | None = getattr(email, "mailqueue_options", None)
+    return options

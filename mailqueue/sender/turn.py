@@ -1,6 +1,6 @@
 """One turn of the loop: in one commit, settle what is done, start what comes next, and claim more."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -22,13 +22,14 @@ from mailqueue.queue.start import expired, renew, start
 from mailqueue.queue.work import work
 from mailqueue.sender.breaker import WELL, judge_backend
 from mailqueue.sender.clock import boot_time
-from mailqueue.sender.conclude import conclude
-from mailqueue.sender.jobs import Job, Lease
+from mailqueue.sender.conclude import conclude, discreet
+from mailqueue.sender.jobs import Job, Lease, options_of
 from mailqueue.sender.log import instrument
 from mailqueue.sender.look import look
 from mailqueue.sender.options import Options
 from mailqueue.sender.plan import Effects, Plan, Result
 
+WIPED = "It was sensitive: what it said was wiped when it was sent or expired, and nothing is left to send."
 MOST_SURPRISES = 3
 """How often a mail is tried that fails in a way nobody foresaw."""
 
@@ -95,7 +96,8 @@ class Turn:
         if not results:
             return
         settlements = [(job, self.conclusion(job, outcome)) for job, outcome in results]
-        closed = settle(cursor, [s for _, s in settlements], log_level=self.options.log_level)
+        sensitive = {job.claim.email_id for job, _ in results if job.is_sensitive}
+        closed = settle(cursor, [s for _, s in settlements], log_level=self.options.log_level, sensitive=sensitive)
         effects.settlements = [(job, s) for job, s in settlements if s.attempt_id in closed]
         effects.lost = [job for job, s in settlements if s.attempt_id not in closed]
         # In one order, for every sender locks these rows.
@@ -113,10 +115,11 @@ class Turn:
         """Decide what becomes of a mail; asks nobody, and may be called from any thread."""
         return conclude(
             job.claim,
-            outcome,
+            discreet(outcome) if job.is_sensitive else outcome,
             recipients=job.letter.recipients,
             history=job.history,
             configuration=self.configuration,
+            unknown_outcome=job.options.unknown_outcome if job.options else "",
         )
 
     def _renew(self, cursor: Any, plan: Plan, effects: Effects) -> None:
@@ -133,17 +136,18 @@ class Turn:
         fix_identity(emails.values(), using=self.options.using)
         live = start(cursor, claims, sender=self.options.sender, lease_seconds=self.configuration.LEASE_SECONDS)
         if refused := [claim for claim in claims if claim.attempt_id not in live]:
-            self._turn_away(cursor, refused)
+            sensitive = {pk for pk, email in emails.items() if (options := options_of(email)) and options.is_sensitive}
+            self._turn_away(cursor, refused, sensitive=sensitive)
         starting = [claim for claim in claims if claim.attempt_id in live and claim.email_id in emails]
         histories = read_histories(cursor, [claim.email_id for claim in starting if claim.number > 1])
         for claim in starting:
             history = histories.get(claim.email_id, History())
             effects.started.append(self._job(claim, emails[claim.email_id], history, asked_at=effects.asked_at))
 
-    def _turn_away(self, cursor: Any, claims: list[Claim]) -> None:
+    def _turn_away(self, cursor: Any, claims: list[Claim], *, sensitive: Collection[int]) -> None:
         """Settle what expired before it could start, and hand back whatever else must not start now."""
         late = expired(cursor, claims, sender=self.options.sender)
-        settle(cursor, [_expiry(claim) for claim in claims if claim.attempt_id in late])
+        settle(cursor, [_expiry(claim) for claim in claims if claim.attempt_id in late], sensitive=sensitive)
         rest = [claim.attempt_id for claim in claims if claim.attempt_id not in late]
         release(cursor, rest, sender=self.options.sender)
         for claim in claims:
@@ -158,7 +162,9 @@ class Turn:
 
 
 def outcome_without_sending(job: Job) -> Outcome | None:
-    """Return the outcome of a mail that has nobody to go to, None for all others."""
+    """Return the outcome of a mail that has nobody to go to, or nothing left to say; None for all others."""
+    if job.is_wiped:
+        return Outcome(Verdict.FAIL, Stage.BUILD, blame=Blame.MESSAGE, reply=Reply(0, WIPED))
     if job.letter.recipients:
         return None
     if recipients_of(job.email):

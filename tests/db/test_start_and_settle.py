@@ -9,7 +9,7 @@ from django.utils import timezone
 from post_office.models import STATUS, Email, Log
 
 from mailqueue.conf import Configuration
-from mailqueue.models import Attempt, AttemptOutcome, MailState, StopReason
+from mailqueue.models import Attempt, AttemptOutcome, MailOptions, MailState, StopReason
 from mailqueue.queue.history import read_histories
 from mailqueue.queue.reap import reap
 from mailqueue.queue.release import release, release_all_but
@@ -288,6 +288,43 @@ def test_with_hold_an_unknown_mail_waits_for_a_person() -> None:
     assert (STATUS.failed, "unknown") == (mail.status, mail.mailqueue_state.reason)
 
 
+@pytest.mark.parametrize(
+    ("setting", "wish", "expected"),
+    [
+        ("resend", "hold", STATUS.failed),
+        ("hold", "resend", STATUS.requeued),
+        ("resend", "", STATUS.requeued),
+        ("hold", "", STATUS.failed),
+    ],
+)
+def test_what_the_mail_asks_for_goes_before_the_setting_when_it_is_reaped(
+    setting: str, wish: str, expected: int
+) -> None:
+    mail, other = make_mail(), make_mail()
+    MailOptions.objects.create(email=mail, unknown_outcome=wish)
+    for claim in started():
+        end_lease(claim)
+    with turn() as cursor:
+        reap(cursor, configuration=Configuration(UNKNOWN_OUTCOME=setting))
+    mail.refresh_from_db()
+    other.refresh_from_db()
+
+    assert (expected, STATUS.requeued if setting == "resend" else STATUS.failed) == (mail.status, other.status)
+
+
+def test_a_mail_that_asks_to_be_resent_is_resent_once_only() -> None:
+    mail = make_mail()
+    MailOptions.objects.create(email=mail, unknown_outcome="resend")
+    for expected in (STATUS.requeued, STATUS.failed):
+        (claim,) = started()
+        end_lease(claim)
+        with turn() as cursor:
+            reap(cursor, configuration=Configuration(UNKNOWN_OUTCOME="hold", UNKNOWN_RESEND_AFTER=0))
+        mail.refresh_from_db()
+
+        assert expected == mail.status
+
+
 def test_leases_that_are_alive_are_not_reaped_unless_their_sender_is_proven_dead() -> None:
     make_mail()
     started()
@@ -329,7 +366,7 @@ def test_settling_a_sent_mail_takes_two_statements(django_assert_num_queries) ->
         make_mail()
     claims = started()
     with django_assert_num_queries(2), connection.cursor() as cursor:
-        settle(cursor, [settlement(claim) for claim in claims])
+        settle(cursor, [settlement(claim) for claim in claims], sensitive=())
 
 
 def test_the_plan_of_settling_does_not_touch_the_index_of_open_attempts() -> None:

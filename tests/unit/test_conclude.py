@@ -8,7 +8,7 @@ from mailqueue.models import AttemptOutcome, StopReason
 from mailqueue.queue.claim import Claim
 from mailqueue.queue.history import History
 from mailqueue.queue.settle import Settlement
-from mailqueue.sender.conclude import conclude
+from mailqueue.sender.conclude import conclude, discreet
 
 CLAIM = Claim(attempt_id=1, email_id=2, number=1, token="t", backend="default", priority=1)
 ANN, BOB = "ann@x", "bob@x"
@@ -19,7 +19,12 @@ UNKNOWN = Outcome(Verdict.UNKNOWN, Stage.FINAL_DOT, Blame.MESSAGE)
 
 
 def concluded(
-    outcome: Outcome, *, recipients: tuple[str, ...] = (ANN,), history: History | None = None, **settings: object
+    outcome: Outcome,
+    *,
+    recipients: tuple[str, ...] = (ANN,),
+    history: History | None = None,
+    wish: str = "",
+    **settings: object,
 ) -> Settlement:
     return conclude(
         CLAIM,
@@ -27,6 +32,7 @@ def concluded(
         recipients=recipients,
         history=history or History(),
         configuration=Configuration(RETRY_DELAYS=(100, 1000, 5000), **settings),
+        unknown_outcome=wish,
     )
 
 
@@ -131,6 +137,30 @@ def test_an_unknown_outcome_is_resent_once_and_then_held() -> None:
 
 def test_with_hold_an_unknown_outcome_is_never_resent() -> None:
     assert StopReason.UNKNOWN == concluded(UNKNOWN, UNKNOWN_OUTCOME="hold").stop
+
+
+def test_a_mail_that_asks_to_be_held_is_never_resent() -> None:
+    found = concluded(UNKNOWN, wish="hold", UNKNOWN_OUTCOME="resend")
+
+    assert (None, StopReason.UNKNOWN) == (found.retry_after, found.stop)
+
+
+def test_a_mail_that_asks_to_be_resent_is_resent_once_whatever_the_setting_says() -> None:
+    once = concluded(UNKNOWN, wish="resend", UNKNOWN_OUTCOME="hold")
+    twice = concluded(UNKNOWN, wish="resend", UNKNOWN_OUTCOME="hold", history=History(unknown=1))
+
+    assert (600, None, None, StopReason.UNKNOWN) == (once.retry_after, once.stop, twice.retry_after, twice.stop)
+
+
+def test_discretion_leaves_out_what_an_exception_quotes_and_keeps_its_type_and_the_servers_words() -> None:
+    quoting, answered = Reply(0, "bad header: your code is 4711"), Reply(550, "no such user", "5.1.1")
+    results = {ANN: RecipientOutcome(Verdict.FAIL, quoting), BOB: RecipientOutcome(Verdict.FAIL, answered)}
+    outcome = Outcome(Verdict.FAIL, Stage.BUILD, reply=quoting, error="BadHeaderError", recipients=results)
+    found = discreet(outcome)
+
+    text = "BadHeaderError (its text is left out, for the mail is sensitive)"
+    assert [text, text] == [found.reply.text, found.recipients[ANN].reply.text]
+    assert (answered, "BadHeaderError") == (found.recipients[BOB].reply, found.error)
 
 
 def test_text_that_the_database_would_refuse_is_made_harmless() -> None:

@@ -1,0 +1,21 @@
+"""Attachments in the admin, in the place of post_office's own: those of sensitive mail are shown to nobody."""
+
+from typing import Any
+
+import post_office.admin
+from django.contrib import admin
+from django.db.models import Exists, OuterRef, QuerySet
+from django.http import HttpRequest
+from post_office.models import Attachment
+
+from mailqueue.models import MailOptions
+
+admin.site.unregister(Attachment)
+
+
+@admin.register(Attachment)
+class AttachmentAdmin(post_office.admin.AttachmentAdmin):  # type: ignore[misc]  # post_office has no types
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        sensitive = MailOptions.objects.filter(email__attachments=OuterRef("pk"), is_sensitive=True)
+        attachments: QuerySet[Any] = super().get_queryset(request)
+        return attachments.exclude(Exists(sensitive))
