@@ -8,15 +8,37 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mailqueue.outbox.backend import EmailBackend
+    from mailqueue.api import cancel, hold, requeue, state
+    from mailqueue.outbox.backend import AutonomousEmailBackend, EmailBackend
     from mailqueue.outbox.collect import collect
+    from mailqueue.outbox.envelope import MessageTooLargeError
+    from mailqueue.outbox.send import send, send_many
 
 __version__ = "0.1.0"
-__all__ = ["EmailBackend", "collect"]
+__all__ = [
+    "AutonomousEmailBackend",
+    "EmailBackend",
+    "MessageTooLargeError",
+    "cancel",
+    "collect",
+    "hold",
+    "requeue",
+    "send",
+    "send_many",
+    "state",
+]
 
 _HOMES = {
+    "cancel": "mailqueue.api",
+    "hold": "mailqueue.api",
+    "requeue": "mailqueue.api",
+    "state": "mailqueue.api",
+    "AutonomousEmailBackend": "mailqueue.outbox.backend",
     "EmailBackend": "mailqueue.outbox.backend",
+    "MessageTooLargeError": "mailqueue.outbox.envelope",
     "collect": "mailqueue.outbox.collect",
+    "send": "mailqueue.outbox.send",
+    "send_many": "mailqueue.outbox.send",
 }
 
 

@@ -1,4 +1,4 @@
-"""Joins mailqueue to Django: checks, and the signal by which mail of any API is noticed."""
+"""Joins mailqueue to Django: checks, and the signals by which mail and files of any API are noticed."""
 
 from django.apps import AppConfig
 from django.utils.translation import gettext_lazy as _
@@ -10,9 +10,14 @@ class MailqueueConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
+        from django.db.models.signals import post_save, pre_save
+        from post_office.models import Attachment, Email
         from post_office.signals import email_queued
 
         from mailqueue import checks  # noqa: F401  (registers them)
-        from mailqueue.outbox.notice import notice
+        from mailqueue.outbox.files import follow_transaction
+        from mailqueue.outbox.notice import notice, warn_of_priority_now
 
         email_queued.connect(notice, dispatch_uid="mailqueue.notice")
+        post_save.connect(follow_transaction, sender=Attachment, dispatch_uid="mailqueue.files")
+        pre_save.connect(warn_of_priority_now, sender=Email, dispatch_uid="mailqueue.now")

@@ -10,9 +10,10 @@ from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.checks import Warning as Caution
 from django.core.files.storage import FileSystemStorage
 from django.db import connections, router
+from django.urls import get_script_prefix
 from django.utils.module_loading import import_string
 from post_office import settings as post_office
-from post_office.models import Email
+from post_office.models import PRIORITY, Email
 
 from mailqueue.conf import problems
 from mailqueue.delivery.backends import canonical, class_path, configured_aliases, delivers_to_itself
@@ -144,9 +145,28 @@ def check_attachments(app_configs: Sequence[AppConfig] | None, **_: Any) -> list
     ]
 
 
+@register(Tags.files, deploy=True)
+def check_privacy(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
+    """mailqueue.W006: attachments lie where the web server serves what users uploaded."""
+    storage = post_office.get_file_storage()
+    is_served = settings.MEDIA_URL not in ("", get_script_prefix())  # what Django makes of an empty one
+    if not isinstance(storage, FileSystemStorage) or not is_served or not settings.MEDIA_ROOT:
+        return []
+    if not Path(storage.location).resolve().is_relative_to(Path(settings.MEDIA_ROOT).resolve()):
+        return []
+    return [
+        Caution(
+            f'Attachments are stored in "{storage.location}", inside MEDIA_ROOT, which is served under '
+            f'"{settings.MEDIA_URL}": whoever learns the address of a customer\'s invoice can read it.',
+            hint='Name an entry of STORAGES in POST_OFFICE["FILE_STORAGE"] that has a "location" outside MEDIA_ROOT.',
+            id="mailqueue.W006",
+        )
+    ]
+
+
 @register(Tags.compatibility)
 def check_post_office(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
-    """mailqueue.W002, W003: settings of post_office that get in the way, or that mailqueue does not follow."""
+    """mailqueue.W002, W003, W007: settings of post_office that get in the way, or that mailqueue does not follow."""
     found: list[CheckMessage] = []
     if post_office.get_celery_enabled():
         found.append(
@@ -163,6 +183,15 @@ def check_post_office(app_configs: Sequence[AppConfig] | None, **_: Any) -> list
                 f"mailqueue does not follow these settings of POST_OFFICE: {', '.join(ignored)}.",
                 hint="Remove them; MAILQUEUE has RETRY_DELAYS, GIVE_UP_AFTER and CONCURRENCY.",
                 id="mailqueue.W003",
+            )
+        )
+    if post_office.get_default_priority() in ("now", PRIORITY.now):
+        found.append(
+            Caution(
+                'POST_OFFICE["DEFAULT_PRIORITY"] is "now": post_office.mail.send sends by itself, inside the call and '
+                "the transaction around it, and does not try again. Django's API and mailqueue.send queue.",
+                hint='Set POST_OFFICE["DEFAULT_PRIORITY"] = "high".',
+                id="mailqueue.W007",
             )
         )
     return found

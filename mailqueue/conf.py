@@ -14,6 +14,7 @@ from django.core.signals import setting_changed
 
 HOUR = 3600
 MOST_SECONDS = 1_000_000_000
+MOST_DAYS = 36_500
 
 
 class SettingError(ValueError):
@@ -27,12 +28,12 @@ class SettingError(ValueError):
         self.remedy = remedy
 
 
-def _number(least: float, *, exclusive: bool = False) -> Callable[[Any], str | None]:
+def _number(least: float, *, exclusive: bool = False, most: float = MOST_SECONDS) -> Callable[[Any], str | None]:
     def complaint(value: Any) -> str | None:
         bound = f"greater than {least:g}" if exclusive else f"of at least {least:g}"
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not is_number or not least <= value <= MOST_SECONDS or (exclusive and value == least):
-            return f"a number {bound} (and at most {MOST_SECONDS:,})"
+        if not is_number or not least <= value <= most or (exclusive and value == least):
+            return f"a number {bound} (and at most {most:,})"
         return None
 
     return complaint
@@ -112,6 +113,10 @@ class Configuration:
     """With UNKNOWN_OUTCOME "resend": the pause before the one resend."""
     PROBE_DELAYS: tuple[float, ...] = _key((30, 60, 120, 300, 600), _seconds_list)
     """Pauses between probes of a backend that is shut; the last one repeats."""
+    KEY_RETENTION_DAYS: float = _key(30, _number(0, exclusive=True, most=MOST_DAYS))
+    """How many days a key of `mailqueue.send` keeps a second mail from being queued."""
+    MAX_MESSAGE_BYTES: int = _key(50 * 1024 * 1024, _whole_number(1))
+    """A larger message, as it goes over the wire, is refused when it is queued."""
     STATE_DIR: Path = _key(default_state_folder, _path)  # noqa: RUF009 - makes a field
     """Where senders keep their acceptance journals: a local folder, one per host."""
 

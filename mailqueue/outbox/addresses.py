@@ -1,6 +1,9 @@
 """Lists of addresses as post_office's columns hold them: one text, joined by commas."""
 
+import re
 from collections.abc import Iterable
+
+OPENING = re.compile(r'["(<]')
 
 
 def join_addresses(addresses: Iterable[str]) -> str:
@@ -12,6 +15,10 @@ def split_addresses(text: str) -> list[str]:
 
     post_office itself splits at every comma, which makes two recipients of `"Doe, Jane" <jane@example.com>`.
     """
+    if not text:
+        return []
+    if not OPENING.search(text):
+        return [part.strip() for part in text.split(",") if part.strip()]
     parts: list[str] = []
     current: list[str] = []
     closers: list[str] = []

@@ -7,7 +7,7 @@ from email.message import Message
 from typing import Any
 
 from django.core.mail import EmailMessage
-from django.db.models import Prefetch, TextField
+from django.db.models import Case, F, Prefetch, TextField, Value, When
 from django.db.models.functions import Cast
 from post_office.models import Attachment, Email
 from post_office.settings import get_override_recipients
@@ -59,13 +59,15 @@ def load(email_ids: Iterable[int], *, using: str) -> dict[int, Email]:
 
     `to`, `cc` and `bcc` of the rows are split as RFC 5322 says, not at every comma.
     """
-    order = f"{Attachment.emails.through._meta.db_table}.id"
-    attachments = Attachment.objects.using(using).extra(order_by=[order])  # the link has no name to order by
+    # What we store is linked in order; post_office makes its rows in order, and links them in any.
+    own_order = Case(When(mailqueue_digest=None, then=F("pk")), default=Value(0))
+    link_order = f"{Attachment.emails.through._meta.db_table}.id"  # which has no name to order by
+    attachments = Attachment.objects.using(using).annotate(own_order=own_order)
     rows = (
         Email.objects.using(using)
         .filter(pk__in=list(email_ids))
         .select_related("template", "mailqueue_source", "mailqueue_options")
-        .prefetch_related(Prefetch("attachments", queryset=attachments))
+        .prefetch_related(Prefetch("attachments", queryset=attachments.extra(order_by=["own_order", link_order])))
         .annotate(**{f"{name}_text": Cast(name, TextField()) for name in ADDRESS_COLUMNS})
     )
     mails = {}

@@ -5,10 +5,13 @@ import logging
 import time
 import warnings
 from collections.abc import Sequence
+from contextvars import ContextVar
 from typing import Any
 
 from django.db import Error, connections, router, transaction
-from post_office.models import Email
+from post_office.models import PRIORITY, Email
+from post_office.signals import email_queued
+from psycopg.pq import TransactionStatus
 
 from mailqueue.outbox.collect import remember
 
@@ -17,18 +20,87 @@ QUIET_SECONDS = 0.25
 """A process wakes senders at most this often: a sender that was just woken goes on looking for longer than this."""
 
 logger = logging.getLogger("mailqueue.outbox")
+_is_telling: ContextVar[bool] = ContextVar("mailqueue_is_telling", default=False)
 
 
 class OtherDatabaseWarning(RuntimeWarning):
     """The caller's transaction is on another database than the mail: its rollback does not take the mail back."""
 
 
-def notice(*, emails: Sequence[Email], **_: Any) -> None:
-    """Take note of rows that were just queued (the receiver of post_office's `email_queued`)."""
+class PriorityNowWarning(RuntimeWarning):
+    """post_office's own API was given the priority "now": it sends inside the caller's transaction, once."""
+
+
+def announce(emails: Sequence[Email], *, using: str) -> None:
+    """Tell everybody of mail that our API has just written, by post_office's signal `email_queued` too.
+
+    A receiver of somebody else that raises is logged, and no reason to raise: the mail is queued, and a caller who
+    tries again would queue it twice.
+
+    Raises:
+        whatever a receiver raises that leaves the caller's transaction broken, so that the mail is lost with it.
+    """
+    _note(emails, using=using)
+    try:
+        email_queued.send(sender=Email, emails=emails, is_noted=True)
+    except Exception as error:
+        if _is_broken(using):
+            raise
+        _tell_of_failed_receiver(error)
+
+
+def notice(*, emails: Sequence[Email], is_noted: bool = False, **_: Any) -> None:
+    """Take note of rows that were just queued by post_office's API (the receiver of its `email_queued`)."""
+    if not is_noted:
+        using = router.db_for_write(Email)
+        warn_of_other_transaction(using)
+        _note(emails, using=using)
+
+
+def warn_of_priority_now(*, instance: Email, raw: bool = False, **_: Any) -> None:
+    """Warn before post_office's API writes a mail that it will send by itself (the receiver of `pre_save`).
+
+    Ours writes rows with `raw`, and leaves the sending to senders.
+    """
+    if raw or instance.priority != PRIORITY.now or instance.status is not None or not instance._state.adding:
+        return
+    warnings.warn(
+        'priority="now": post_office sends this mail by itself, inside the call and the transaction around it. '
+        "A rollback does not take it back, a mail server that is slow is waited for, and nothing is tried again. "
+        'mailqueue.send(priority="now") queues it in the top lane instead.',
+        PriorityNowWarning,
+        stacklevel=_callers_level(),
+    )
+
+
+def _note(emails: Sequence[Email], *, using: str) -> None:
     remember(emails)
-    alias = router.db_for_write(Email)
-    _warn_of_other_transaction(alias)
-    transaction.on_commit(lambda: wake(alias), using=alias)
+    connection = connections[using]
+    # Who commits by hand can't be told when: senders look for mail by themselves as well.
+    if connection.in_atomic_block or connection.get_autocommit():
+        transaction.on_commit(lambda: wake(using), using=using)
+
+
+def _is_broken(using: str) -> bool:
+    """Whether the open transaction can only be rolled back."""
+    connection: Any = connections[using]
+    if not connection.in_atomic_block:
+        return False
+    raw = connection.connection
+    if connection.needs_rollback or raw is None or raw.closed:
+        return True
+    return raw.info.transaction_status not in (TransactionStatus.INTRANS, TransactionStatus.ACTIVE)
+
+
+def _tell_of_failed_receiver(error: Exception) -> None:
+    # Where the log itself is mailed, what is told of that mail would be mailed too, and so on.
+    if _is_telling.get():
+        return
+    token = _is_telling.set(True)
+    try:
+        logger.warning("receiver.failed", exc_info=error)
+    finally:
+        _is_telling.reset(token)
 
 
 _last_woken_at: dict[str, float] = {}
@@ -50,7 +122,8 @@ def wake(alias: str) -> None:
         logger.debug("wake.failed", exc_info=True)
 
 
-def _warn_of_other_transaction(alias: str) -> None:
+def warn_of_other_transaction(alias: str) -> None:
+    """Warn a caller whose open transaction is on another database than that of the mail."""
     if connections[alias].in_atomic_block:
         return
     others = [c.alias for c in connections.all(initialized_only=True) if c.in_atomic_block]

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from email.message import Message
+from email.utils import formataddr
 from typing import Any
 
 from django.core.mail import EmailAlternative, EmailAttachment, EmailMessage
@@ -14,26 +15,37 @@ from mailqueue.outbox.addresses import join_addresses
 from mailqueue.outbox.attachments import Content
 from mailqueue.outbox.attributes import attributes_of
 from mailqueue.outbox.drafts import Draft
+from mailqueue.outbox.envelope import check_content, check_envelope, check_size
 from mailqueue.outbox.parts import take_apart
 from mailqueue.outbox.serial import build, serialised
+from mailqueue.outbox.simple import simple_draft
 
 
 def draft(message: EmailMessage) -> Draft:
     """Turn a message into rows without touching the database. The message is not changed.
 
     Raises:
+        MessageTooLargeError: it is larger than MAX_MESSAGE_BYTES.
         TypeError, ValueError: an attribute for the backend of a mail service can't be stored.
-        whatever Django raises when it builds the message.
+        whatever Django's SMTP backend raises before it speaks to the server.
     """
+    if simple := simple_draft(message):
+        check_size(message, serialise=lambda: serialised(message))
+        return simple
+    return built_draft(message)
+
+
+def built_draft(message: EmailMessage) -> Draft:
+    """Do what `draft` does for a message that has to be built to see what it is."""
+    check_envelope(message)
     built = build(message)
+    check_content(message, serialise=lambda: serialised(built))
     headers = _headers(message, built=built)
     email = _email(message, headers=headers)
     if shape.is_plain(message):
         contents = [_content(EmailAttachment(*attachment)) for attachment in message.attachments]
         return Draft(email, contents, _source(message))
-    if shape.builds_itself(message):
-        return Draft(email, [], _source(message, data=serialised(built)))
-    taken = take_apart(message, email=email, headers=headers, built=built)
+    taken = None if shape.builds_itself(message) else take_apart(message, email=email, headers=headers, built=built)
     if taken is None:
         return Draft(email, [], _source(message, data=serialised(built)))
     parts, contents = taken
@@ -84,11 +96,16 @@ def _source(
         return None
     return MessageSource(
         envelope_from=_clean(message.from_email),
-        recipients=[_clean(recipient) for recipient in message.recipients()],
+        recipients=[_address(recipient) for recipient in message.recipients()],
         message=data,
         parts=parts or None,
         attributes=attributes,
     )
+
+
+def _address(recipient: Any) -> str:
+    # Django 5.2 takes a pair of name and address too.
+    return _clean(formataddr(recipient) if isinstance(recipient, tuple) else recipient)
 
 
 def _list(addresses: list[str]) -> str:

@@ -114,7 +114,7 @@ def test_with_a_database_of_its_own_the_mail_and_our_tables_stand_together(make_
         "t.__exit__(None, None, None)"
     )
     assert "OtherDatabaseWarning" in manage("shell", "-c", script, **env)
-    assert [(2,)] == fetch(mail, "SELECT count(*) FROM post_office_email")
+    assert [(1,)] == fetch(mail, "SELECT count(*) FROM post_office_email")
 
 
 def test_a_router_that_tears_our_tables_from_the_mail_is_an_error(make_database: Callable[[], str]) -> None:

@@ -14,7 +14,7 @@ from post_office.models import Attachment, Email
 from pytest_django import Settings
 
 from mailqueue.models import MessageSource
-from mailqueue.outbox.messages import letter_of, load
+from mailqueue.outbox.messages import letter_of, load, recipients_of
 from tests.support.outbox import queueing
 
 __all__ = ["queueing"]
@@ -174,3 +174,15 @@ def test_the_override_replaces_the_recipients_of_parts_as_post_office_does(setti
     arrived = queued(message(alternatives=[CALENDAR], cc=["cc@example.com"]))
 
     assert ["test@example.com", "cc@example.com"] == arrived.recipients()
+
+
+def test_a_pair_of_name_and_address_is_taken_where_django_takes_it() -> None:
+    original = message(bcc=[("Jane", "jane.doe@example.com")])
+    if django.VERSION >= (6, 0):
+        with pytest.raises(ValueError, match="Invalid address"):
+            original.send()
+        return
+    original.send()
+    row = Email.objects.get()
+
+    assert [JANE, "Jane <jane.doe@example.com>"] == recipients_of(load([row.pk], using="default")[row.pk])

@@ -7,6 +7,7 @@ import pytest
 from django.apps import apps
 from django.core.checks import ERROR, WARNING, CheckMessage, run_checks
 from django.db import connections
+from post_office.models import PRIORITY
 from pytest_django import Settings
 
 from tests.support.outbox import queueing
@@ -104,6 +105,14 @@ def test_settings_of_post_office_that_are_not_followed_are_named(settings: Setti
     assert (WARNING, True) == (message.level, "BATCH_SIZE, MAX_RETRIES" in message.msg)
 
 
+@pytest.mark.parametrize("priority", ["now", PRIORITY.now])
+def test_a_default_priority_by_which_post_office_sends_itself_is_a_warning(priority: Any, settings: Settings) -> None:
+    settings.POST_OFFICE = {**settings.POST_OFFICE, "DEFAULT_PRIORITY": priority}
+    message = found()["mailqueue.W007"]
+
+    assert (WARNING, 'Set POST_OFFICE["DEFAULT_PRIORITY"] = "high".') == (message.level, message.hint)
+
+
 @pytest.mark.django_db
 def test_a_database_that_has_everything_passes() -> None:
     assert {} == found(databases=["default"])
@@ -144,6 +153,40 @@ def test_attachments_in_a_relative_folder_are_a_warning(folder: str, expected: b
     settings.MEDIA_ROOT = folder
 
     assert expected == ("mailqueue.W005" in found())
+
+
+@pytest.mark.parametrize(
+    ("media_url", "location", "expected"),
+    [
+        ("", "/srv/media/mail", False),
+        ("/media/", "/srv/media/mail", True),
+        ("/media/", "/srv/media", True),
+        ("/media/", "/srv/mail", False),
+        ("https://cdn.example.com/", "/srv/media", True),
+    ],
+)
+def test_attachments_where_uploads_are_served_from_are_a_warning_before_a_deployment(
+    media_url: str, location: str, expected: bool, settings: Settings
+) -> None:
+    settings.MEDIA_URL, settings.MEDIA_ROOT = media_url, "/srv/media"
+    storage = {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": location}}
+    settings.STORAGES = {**settings.STORAGES, "mail": storage}
+    settings.POST_OFFICE = {**settings.POST_OFFICE, "FILE_STORAGE": "mail"}
+
+    assert (False, expected) == (
+        "mailqueue.W006" in found(),
+        "mailqueue.W006" in found(include_deployment_checks=True),
+    )
+
+
+@pytest.mark.parametrize("backend", ["InMemoryStorage", "FileSystemStorage"])
+def test_a_storage_of_another_kind_or_no_folder_of_uploads_is_none_of_that_warning(
+    backend: str, settings: Settings
+) -> None:
+    settings.MEDIA_URL, settings.MEDIA_ROOT = "/media/", "/srv/media" if backend == "InMemoryStorage" else ""
+    settings.STORAGES = {**settings.STORAGES, "default": {"BACKEND": f"django.core.files.storage.{backend}"}}
+
+    assert "mailqueue.W006" not in found(include_deployment_checks=True)
 
 
 def test_a_setting_that_is_no_dict_is_named_plainly(settings: Settings) -> None:

@@ -1,0 +1,130 @@
+"""Messages of which is known beforehand that Django builds them and that post_office's columns hold them.
+
+For these, the cost of building is saved when they are queued. Every other message is built to see.
+"""
+
+import re
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime, tzinfo
+from email.utils import format_datetime, make_msgid
+from functools import lru_cache
+from typing import Any
+
+from django.conf import settings
+from django.core.mail import EmailMessage, EmailMultiAlternatives
+from django.core.mail.utils import DNS_NAME
+from django.utils.timezone import get_current_timezone
+from post_office.models import STATUS, Email
+from post_office.utils import parse_priority
+
+from mailqueue.outbox.addresses import join_addresses
+from mailqueue.outbox.drafts import Draft
+from mailqueue.outbox.mailboxes import is_simple
+from mailqueue.outbox.shape import SUBJECT_LIMIT
+
+HEADER = re.compile(r"(?:X|List)(?:-[A-Za-z0-9]+)+")
+"""Headers that Python and Django take as mere text."""
+MESSAGE_ID = re.compile(r"<[A-Za-z0-9.]{1,100}@[A-Za-z0-9.-]{1,100}>")
+
+
+def simple_draft(message: EmailMessage) -> Draft | None:
+    """Turn a message of the most common shapes into the rows that it would become, without building it.
+
+    None for every message with anything in it that Django might refuse, or that needs more than `Email`'s columns.
+    """
+    body = message.body
+    html = _html_of(message)
+    if html is None or not (_is_storable(body) and _is_storable(html) and _has_simple_head(message)):
+        return None
+    if message.content_subtype == "html":
+        body, html = "", body
+    headers = dict(message.extra_headers)
+    message_id = headers.pop("Message-ID", None) or make_msgid(domain=str(DNS_NAME))
+    headers["Date"] = _date(int(time.time()), get_current_timezone() if settings.EMAIL_USE_LOCALTIME else UTC)
+    if message.reply_to:
+        headers["Reply-To"] = ", ".join(message.reply_to)
+    return Draft(
+        Email(
+            from_email=message.from_email,
+            to=join_addresses(message.to),
+            cc=join_addresses(message.cc),
+            bcc=join_addresses(message.bcc),
+            subject=message.subject,
+            message=body,
+            html_message=html,
+            message_id=message_id,
+            headers=headers,
+            status=STATUS.queued,
+            priority=parse_priority(None),
+        )
+    )
+
+
+@lru_cache(maxsize=2)
+def _date(second: int, zone: tzinfo) -> str:
+    return format_datetime(datetime.fromtimestamp(second, zone))
+
+
+def _html_of(message: EmailMessage) -> str | None:
+    """Return the one HTML alternative, "" where there is none, None where the message has another structure."""
+    if type(message) not in (EmailMessage, EmailMultiAlternatives) or not vars(message).keys() <= _usual_attributes():
+        return None
+    alternatives: Any = getattr(message, "alternatives", None) or ()
+    if message.attachments or message.encoding is not None:
+        return None
+    if message.content_subtype == "html":
+        return "" if message.body and not alternatives else None
+    if message.content_subtype != "plain" or len(alternatives) > 1:
+        return None
+    if not alternatives:
+        return ""
+    content, mimetype = alternatives[0]
+    is_html = mimetype == "text/html" and isinstance(content, str) and content and message.body
+    return str(content) if is_html else None
+
+
+@lru_cache(maxsize=1)
+def _usual_attributes() -> frozenset[str]:
+    """What Django itself sets on a message. With anything more on it, it is somebody's special case."""
+    return frozenset(vars(EmailMultiAlternatives())) | {"content_subtype"}
+
+
+def _has_simple_head(message: EmailMessage) -> bool:
+    return (
+        _is_harmless(message.subject)
+        and len(message.subject) <= SUBJECT_LIMIT
+        and all(
+            is_simple(address)
+            for address in (message.from_email, *message.to, *message.cc, *message.bcc, *message.reply_to)
+        )
+        and (not message.extra_headers or _are_simple_headers(message.extra_headers))
+    )
+
+
+def _are_simple_headers(headers: Mapping[Any, Any]) -> bool:
+    if len({str(name).lower() for name in headers}) < len(headers):
+        return False
+    return all(
+        isinstance(name, str)
+        and _is_harmless(value)
+        and (MESSAGE_ID.fullmatch(value) if name == "Message-ID" else HEADER.fullmatch(name))
+        for name, value in headers.items()
+    )
+
+
+def _is_harmless(text: Any) -> bool:
+    """Whether a header's value has neither line breaks nor anything that Python takes for encoded words."""
+    return isinstance(text, str) and text.isprintable() and "=?" not in text
+
+
+def _is_storable(text: Any) -> bool:
+    if not isinstance(text, str) or "\0" in text or settings.DEFAULT_CHARSET.lower() != "utf-8":
+        return False
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
