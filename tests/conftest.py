@@ -12,6 +12,9 @@ from hypothesis import settings as hypothesis_settings
 
 from tests.support.postgres import private_postgres
 
+# These have settings of their own, which pytest finds in that folder: see .ci/test.
+collect_ignore = ["apps"]
+
 # How long one example takes says nothing on a busy machine, and less while coverage is measured.
 hypothesis_settings.register_profile("mailqueue", deadline=None)
 hypothesis_settings.load_profile("mailqueue")

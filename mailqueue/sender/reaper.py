@@ -1,4 +1,4 @@
-"""Cleaning up behind dead senders: their journals first, then what they held."""
+"""Cleaning up: behind dead senders, their journals first, then what they held; and keys that have had their time."""
 
 import logging
 import time
@@ -8,6 +8,7 @@ from pathlib import Path
 from django.db import Error
 
 from mailqueue.conf import Configuration
+from mailqueue.queue.keys import forget_old_keys
 from mailqueue.queue.reap import Reaped, reap
 from mailqueue.queue.settle import known_attempts, settle
 from mailqueue.queue.work import is_databases_trouble, work
@@ -16,6 +17,8 @@ from mailqueue.sender.log import instrument, logger
 from mailqueue.sender.options import Options
 
 LONGEST_PAUSE_SECONDS = 30
+KEYS_PAUSE_SECONDS = 3600
+KEYS_AT_ONCE = 1000
 
 
 class Reaper:
@@ -23,6 +26,7 @@ class Reaper:
 
     def __init__(self, folder: Path, *, journal: Journal, options: Options, configuration: Configuration) -> None:
         self.due_at = 0.0
+        self._keys_due_at = 0.0
         self._folder = folder
         self._journal = journal
         self._options = options
@@ -37,6 +41,7 @@ class Reaper:
         for journal in dead_journals(self._folder, besides=self._journal.path):
             self._safely(self._settle_journal, journal)
         self._safely(self._reap)
+        self._safely(self._forget_keys)
 
     def _safely(self, act: Callable[..., None], *arguments: DeadJournal) -> None:
         try:
@@ -70,6 +75,16 @@ class Reaper:
         with work(self._options.using) as cursor:
             reaped = reap(cursor, configuration=self._configuration)
         _report(reaped)
+
+    def _forget_keys(self) -> None:
+        """Delete old keys, a few at a time: the next ones follow with the next look for the dead."""
+        if time.monotonic() < self._keys_due_at:
+            return
+        self._keys_due_at = time.monotonic() + KEYS_PAUSE_SECONDS
+        with work(self._options.using) as cursor:
+            count = forget_old_keys(cursor, retention_days=self._configuration.KEY_RETENTION_DAYS, limit=KEYS_AT_ONCE)
+        if count == KEYS_AT_ONCE:
+            self._keys_due_at = 0.0
 
 
 def _report(reaped: Reaped) -> None:

@@ -1,0 +1,150 @@
+"""Attachments as `mailqueue.send` takes them: post_office's dict of names and files."""
+
+import base64
+import mimetypes
+import os
+from collections.abc import Mapping
+from contextlib import ExitStack
+from email.message import MIMEPart
+from email.mime.nonmultipart import MIMENonMultipart
+from pathlib import Path
+from typing import Any
+
+from django.core.files.base import File
+from django.core.mail import EmailMessage
+from django.core.mail.message import DEFAULT_ATTACHMENT_MIME_TYPE
+from django.db.models.fields.files import FieldFile
+
+from mailqueue.outbox.attachments import Content
+from mailqueue.outbox.serial import HAS_POLICIES, build
+from mailqueue.outbox.shape import NAME_LIMIT
+from mailqueue.outbox.sources import SPOOL_BYTES, Data, Source
+
+ENCODING = "content-transfer-encoding"
+
+
+class AttachmentDicts:
+    """Reads the dicts of one call. What several mails name is opened once, and closed with the stack."""
+
+    def __init__(self, *, until: ExitStack) -> None:
+        self._until = until
+        self._by_path: dict[str, Data] = {}
+        self._probed: set[tuple[str, str]] = set()
+
+    def contents_of(self, given: Any) -> list[Content]:
+        """Return the attachments of one mail.
+
+        Raises:
+            TypeError, ValueError: not a dict of names and files, or what Django would refuse in a message.
+            OSError: a path can't be opened.
+        """
+        if not given:
+            return []
+        if not isinstance(given, Mapping):
+            raise TypeError(f"attachments must be a dict of names and files, not {type(given).__name__}.")
+        return [self._content(name, value) for name, value in given.items()]
+
+    def attach(self, contents: list[Content], message: EmailMessage) -> None:
+        """Put the attachments into a message, as post_office does when it sends one."""
+        for content in contents:
+            data = self._read(content.data)
+            if content.headers:
+                message.attach(_part(content, data))
+            else:
+                message.attach(content.name, data, content.mimetype or None)
+
+    def _content(self, name: Any, value: Any) -> Content:
+        details = value if isinstance(value, Mapping) else {"file": value}
+        if not isinstance(name, str) or not 1 <= len(name) <= NAME_LIMIT:
+            raise ValueError(f"attachments: a name must have 1 to {NAME_LIMIT} characters, not {name!r}.")
+        data = self._data(name, details.get("file"))
+        mimetype = str(details.get("mimetype") or "")
+        if not details.get("headers"):
+            self._probe(name, mimetype)
+            return Content(name, mimetype, data)
+        mimetype = mimetype or mimetypes.guess_type(name)[0] or DEFAULT_ATTACHMENT_MIME_TYPE
+        self._probe(name, mimetype)
+        headers = _headers(name, details["headers"])
+        if not any(header.lower() == ENCODING for header in headers):
+            # post_office sends such a file as it is under these headers; only text would survive that.
+            data = base64.encodebytes(self._read(data))
+            headers["Content-Transfer-Encoding"] = "base64"
+        return Content(name, mimetype, data, headers)
+
+    def _data(self, name: str, file: Any) -> Data:
+        # In this order: a file of a model's field opens itself when it is asked what it has.
+        if isinstance(file, bytes | FieldFile) or hasattr(file, "read"):
+            return _rewindable(file)
+        if not isinstance(file, str | os.PathLike):
+            raise TypeError(f"attachments: {name!r} must be a path, a file or bytes, not {type(file).__name__}.")
+        path = os.fspath(file)
+        if path not in self._by_path:
+            self._by_path[path] = self._opened(Path(path))
+        return self._by_path[path]
+
+    def _opened(self, path: Path) -> Data:
+        opened = File(self._until.enter_context(path.open("rb")))
+        # Many small files must not use up the files that a process may hold open.
+        if opened.size > SPOOL_BYTES:
+            return opened
+        with opened:
+            data: bytes = opened.read()
+        return data
+
+    def _read(self, data: Data) -> bytes:
+        with Source(data, until=self._until).open() as file:
+            return b"".join(file.chunks())
+
+    def _probe(self, name: str, mimetype: str) -> None:
+        """Let Django build an attachment of this name and type, once for all mails: it may refuse either."""
+        if (name, mimetype) in self._probed:
+            return
+        for text in (name, mimetype):
+            if not text.isprintable():
+                raise ValueError(f"attachments: {text!r} holds a line break or another control character.")
+        message = EmailMessage("", "", "probe@example.com", ["probe@example.com"])
+        message.attach(name, b"", mimetype or None)
+        build(message)
+        self._probed.add((name, mimetype))
+
+
+def size_of(data: Data) -> int:
+    """Return how many bytes an attachment has."""
+    if isinstance(data, bytes):
+        return len(data)
+    if isinstance(data, File):
+        return data.size
+    position = data.tell()
+    size = data.seek(0, os.SEEK_END)
+    data.seek(position)
+    return size
+
+
+def _rewindable(file: Any) -> Data:
+    """Return what can be read more than once."""
+    if isinstance(file, bytes | FieldFile) or (hasattr(file, "seekable") and file.seekable()):
+        data: Data = file
+        return data
+    content = file.read()
+    return content.encode() if isinstance(content, str) else bytes(content)
+
+
+def _headers(name: str, given: Any) -> dict[str, str]:
+    if not isinstance(given, Mapping):
+        raise TypeError(f"attachments: the headers of {name!r} must be a dict, not {type(given).__name__}.")
+    headers = {str(header): str(value) for header, value in given.items()}
+    for header, value in headers.items():
+        if not (header.isascii() and header.isprintable() and value.isprintable()):
+            raise ValueError(f"attachments: the header {header!r} of {name!r} holds a line break: {value!r}.")
+    return headers
+
+
+def _part(content: Content, data: bytes) -> Any:
+    maintype, _, subtype = content.mimetype.partition("/")
+    part: Any = MIMEPart() if HAS_POLICIES else MIMENonMultipart(maintype, subtype)
+    headers = {"Content-Type": content.mimetype} | (content.headers or {})
+    for name, value in headers.items():
+        del part[name]
+        part[name] = value
+    part.set_payload(data.decode("ascii", errors="surrogateescape"))
+    return part

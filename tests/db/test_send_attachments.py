@@ -1,0 +1,241 @@
+"""`mailqueue.send`: attachments, given as post_office takes them."""
+
+from contextlib import ExitStack
+from io import BytesIO, StringIO
+from pathlib import Path
+from typing import Any
+
+import django
+import pytest
+from django.core.files.base import ContentFile, File
+from django.db import transaction
+from post_office import mail as post_office_mail
+from post_office.models import Attachment, Email, EmailTemplate
+from pytest_django import Settings
+
+import mailqueue
+from mailqueue.outbox import attachment_dicts
+from mailqueue.outbox.attachment_dicts import AttachmentDicts
+from mailqueue.outbox.envelope import MessageTooLargeError
+from tests.support.outbox import queueing
+from tests.support.sending import JANE, SHOP, on_the_wire, queue
+
+__all__ = ["queueing"]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("queueing")]
+
+# post_office makes such parts of the kind that Django 6.1 will drop.
+PARTS_OF_POST_OFFICE = pytest.mark.filterwarnings("ignore:MIMEBase attachments are deprecated")
+PNG = b"\x89PNG\r\n\x1a\n\x00\xff" * 20
+
+
+class RefusedError(Exception):
+    """Raised by a caller in the middle of a transaction."""
+
+
+@pytest.fixture(autouse=True)
+def media(settings: Settings, tmp_path: Path) -> Path:
+    settings.MEDIA_ROOT = tmp_path / "media"
+    return tmp_path / "media"
+
+
+def files(media: Path) -> list[Path]:
+    return [path for path in media.rglob("*") if path.is_file()]
+
+
+def attached(mail: Email) -> list[tuple[str | None, str, bytes]]:
+    return [
+        (part.get_filename(), part.get_content_type(), part.get_payload(decode=True))
+        for part in on_the_wire(mail).iter_attachments()
+    ]
+
+
+def test_paths_files_and_dicts_are_attached_as_post_office_does(tmp_path: Path) -> None:
+    path = tmp_path / "bill.pdf"
+    path.write_bytes(b"%PDF")
+
+    def given() -> dict[str, Any]:
+        return {
+            "bill.pdf": str(path),
+            "notes.txt": ContentFile("Grüße\n"),
+            "logo.png": ContentFile(PNG),
+            "data": {"file": ContentFile(b"{}"), "mimetype": "application/json"},
+            "binary.txt": ContentFile(b"\xff\xfe"),
+        }
+
+    ours = queue(subject="Hi", attachments=given())
+    theirs = post_office_mail.send(JANE, SHOP, subject="Hi", attachments=given())
+
+    assert attached(theirs) == attached(ours)
+    assert 5 == len(attached(ours))
+
+
+def test_bytes_pathlib_paths_and_any_open_file_are_attached_too(tmp_path: Path) -> None:
+    path = tmp_path / "bill.pdf"
+    path.write_bytes(b"%PDF")
+    with path.open("rb") as opened:
+        opened.read(2)
+        mail = queue(
+            subject="Hi",
+            attachments={"a.pdf": path, "b.pdf": b"%PDF", "c.pdf": opened, "d.pdf": File(BytesIO(b"%PDF"))},
+        )
+        assert (False, 2) == (opened.closed, opened.tell())
+
+    assert [(f"{name}.pdf", "application/pdf", b"%PDF") for name in "abcd"] == attached(mail)
+
+
+def test_a_large_file_is_not_read_into_memory_to_be_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, media: Path
+) -> None:
+    monkeypatch.setattr(attachment_dicts, "SPOOL_BYTES", 10)
+    path = tmp_path / "large.bin"
+    path.write_bytes(PNG)
+    with ExitStack() as stack:
+        (content,) = AttachmentDicts(until=stack).contents_of({"large.bin": str(path)})
+        assert isinstance(content.data, File)
+    mails = mailqueue.send_many(
+        [{"recipients": JANE, "sender": SHOP, "attachments": {"large.bin": str(path)}} for _ in range(3)]
+    )
+
+    assert (3, 1) == (len(mails), len(files(media)))
+    assert [("large.bin", "application/octet-stream", PNG)] == attached(mails[2] or Email())
+
+
+class Stream(BytesIO):
+    """What can be read only once, like a response."""
+
+    def seekable(self) -> bool:
+        return False
+
+
+def test_streams_text_files_and_stored_files_are_attached_too(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("Grüße\n", encoding="utf-8")
+    stored = queue(subject="Hi", attachments={"a.pdf": b"%PDF"}).attachments.get().file
+    with (tmp_path / "notes.txt").open(encoding="utf-8") as text:
+        mail = queue(
+            subject="Hi", attachments={"a.bin": Stream(b"abc"), "b.txt": text, "c.pdf": stored, "d.txt": StringIO("ä")}
+        )
+
+    assert [b"abc", "Grüße".encode(), b"%PDF", "ä".encode()] == [
+        content.replace(b"\r\n", b"\n").removesuffix(b"\n") for _, _, content in attached(mail)
+    ]
+
+
+@pytest.mark.parametrize("attachment", [PNG * 10, ContentFile(PNG * 10), BytesIO(PNG * 10), Stream(PNG * 10)])
+def test_a_mail_that_is_too_large_with_its_attachment_is_refused(
+    settings: Settings, media: Path, attachment: Any
+) -> None:
+    settings.MAILQUEUE = {"MAX_MESSAGE_BYTES": 2_000}
+    queue(subject="Hi", attachments={"a.png": PNG * 2})
+    Email.objects.all().delete()
+    with pytest.raises(MessageTooLargeError, match="at most 2,000 are allowed"):
+        queue(subject="Hi", attachments={"a.png": attachment})
+
+    assert (False, 1) == (Email.objects.exists(), len(files(media)))
+
+
+def test_a_text_that_is_too_large_is_refused(settings: Settings) -> None:
+    settings.MAILQUEUE = {"MAX_MESSAGE_BYTES": 2_000}
+    with pytest.raises(MessageTooLargeError, match="at most 2,000 are allowed"):
+        queue(subject="Hi", message="x" * 2_001)
+
+    assert not Email.objects.exists()
+
+
+@PARTS_OF_POST_OFFICE
+def test_headers_of_an_attachment_arrive_and_its_bytes_survive() -> None:
+    headers = {"Content-ID": "<logo>", "Content-Disposition": 'inline; filename="logo.png"'}
+    mail = queue(
+        subject="Hi",
+        html_message='<img src="cid:logo">',
+        attachments={"logo.png": {"file": ContentFile(PNG), "mimetype": "image/png", "headers": headers}},
+    )
+    (part,) = [part for part in on_the_wire(mail).walk() if part.get_content_type() == "image/png"]
+
+    assert ("<logo>", "logo.png", PNG) == (part["Content-ID"], part.get_filename(), part.get_payload(decode=True))
+
+
+@PARTS_OF_POST_OFFICE
+def test_headers_without_a_type_get_the_type_of_the_name() -> None:
+    mail = queue(subject="Hi", attachments={"logo.png": {"file": PNG, "headers": {"X-A": "1"}}})
+
+    assert ["image/png"] == [part.get_content_type() for part in on_the_wire(mail).walk() if part["X-A"]]
+
+
+@PARTS_OF_POST_OFFICE
+def test_a_file_that_is_given_encoded_is_sent_as_it_is() -> None:
+    headers = {"Content-Transfer-Encoding": "base64"}
+    mail = queue(subject="Hi", attachments={"a.png": {"file": ContentFile(b"UE5H\n"), "headers": headers}})
+
+    assert [b"PNG"] == [
+        part.get_payload(decode=True) for part in on_the_wire(mail).walk() if part.get_content_maintype() == "image"
+    ]
+
+
+def test_a_message_that_the_columns_cannot_hold_keeps_its_attachments() -> None:
+    mail = queue(
+        subject="long " * 250,
+        message="Hello",
+        attachments={
+            "a.txt": b"text",
+            "logo.png": {"file": PNG, "mimetype": "image/png", "headers": {"Content-ID": "<logo>"}},
+        },
+    )
+    found = [(part.get_content_type(), part["Content-ID"]) for part in on_the_wire(mail).walk()]
+
+    assert [("text/plain", None), ("text/plain", None), ("image/png", "<logo>")] == found[1:]
+    assert PNG == [part.get_payload(decode=True) for part in on_the_wire(mail).walk()][-1]
+
+
+def test_a_template_that_is_rendered_on_delivery_keeps_its_attachments() -> None:
+    template = EmailTemplate.objects.create(name="bill", subject="Bill", content="See the attachment.")
+    mail = queue(template=template, render_on_delivery=True, attachments={"bill.pdf": b"%PDF"})
+
+    assert [("bill.pdf", "application/pdf", b"%PDF")] == attached(mail)
+
+
+WRONG: dict[str, tuple[Any, type[Exception], str]] = {
+    "a list": (["a.pdf"], TypeError, "attachments must be a dict"),
+    "a path that is not there": ({"a.pdf": "/nowhere/a.pdf"}, FileNotFoundError, "nowhere"),
+    "nothing": ({"a.pdf": None}, TypeError, "'a.pdf' must be a path, a file or bytes"),
+    "a dict without a file": ({"a.pdf": {"mimetype": "application/pdf"}}, TypeError, "must be a path"),
+    "no name": ({"": b"x"}, ValueError, "1 to 255 characters"),
+    "a long name": ({"x" * 256: b"x"}, ValueError, "1 to 255 characters"),
+    "a line break in the name": ({"a\nb.pdf": b"x"}, ValueError, "line break"),
+    "a line break in the type": ({"a": {"file": b"x", "mimetype": "a/b\nX-C: d"}}, ValueError, "line break"),
+    "no type": ({"a.pdf": {"file": b"x", "mimetype": "pdf"}}, ValueError, "unpack"),
+    "headers of no kind": ({"a.pdf": {"file": b"x", "headers": "X-A: 1"}}, TypeError, "headers of 'a.pdf'"),
+    "a line break in a header": ({"a": {"file": b"x", "headers": {"X-A": "1\nX-B: 2"}}}, ValueError, "line break"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_is_wrong_is_refused_at_the_call_and_nothing_is_written(name: str, media: Path) -> None:
+    attachments, error, text = WRONG[name]
+    with pytest.raises(error, match=text):
+        queue(subject="Hi", attachments=attachments)
+
+    assert (False, []) == (Email.objects.exists(), files(media))
+
+
+@pytest.mark.skipif(django.VERSION < (6, 0), reason="Django 5.2 takes every type")
+def test_a_type_that_django_refuses_is_refused_at_the_call() -> None:
+    with pytest.raises(ValueError, match="message/partial"):
+        queue(subject="Hi", attachments={"a": {"file": b"x", "mimetype": "message/partial"}})
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_rollback_leaves_no_file(media: Path) -> None:
+    with pytest.raises(RefusedError), transaction.atomic():
+        queue(subject="Hi", attachments={"a.pdf": b"%PDF"})
+        assert 1 == len(files(media))
+        raise RefusedError
+
+    assert ([], False) == (files(media), Attachment.objects.exists())
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_mail_that_its_key_keeps_from_being_queued_stores_nothing(media: Path) -> None:
+    for content in (b"first", b"second"):
+        queue(subject="Hi", key="order-1", attachments={"a.pdf": content})
+
+    assert [b"first"] == [path.read_bytes() for path in files(media)]

@@ -1,0 +1,215 @@
+"""`mailqueue.send_many`, and what Django's send_mass_mail gains by it: many mails with few statements."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.exceptions import ValidationError
+from django.core.mail import EmailMessage, send_mass_mail
+from django.db import DatabaseError, connection, transaction
+from django.test.utils import CaptureQueriesContext
+from post_office.models import STATUS, Attachment, Email
+from pytest_django import Settings
+
+import mailqueue
+from mailqueue import EmailBackend
+from mailqueue.models import MailKey, MailOptions, MessageSource
+from tests.support.outbox import queueing
+from tests.support.sending import JANE, SHOP, on_the_wire
+
+__all__ = ["queueing"]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("queueing")]
+
+
+@pytest.fixture(autouse=True)
+def media(settings: Settings, tmp_path: Path) -> Path:
+    settings.MEDIA_ROOT = tmp_path
+    return tmp_path
+
+
+def item(number: int, **more: Any) -> dict[str, Any]:
+    address = f"jane{number}@example.com"
+    return {"recipients": address, "sender": SHOP, "subject": f"mail {number}", "message": "x", **more}
+
+
+def statements_for(arguments: list[dict[str, Any]]) -> int:
+    with CaptureQueriesContext(connection) as captured:
+        mailqueue.send_many(arguments)
+    return len(captured)
+
+
+def test_every_mail_stands_in_a_row_of_its_own_and_comes_back_in_order() -> None:
+    mails = mailqueue.send_many(item(number) for number in range(50))
+    rows = Email.objects.order_by("id")
+
+    assert [f"mail {number}" for number in range(50)] == [mail.subject for mail in mails if mail]
+    assert [(mail.pk, mail.subject, mail.to) for mail in mails if mail] == [
+        (row.pk, row.subject, row.to) for row in rows
+    ]
+    assert {(STATUS.queued, SHOP)} == {(row.status, row.from_email) for row in rows}
+
+
+def test_each_mail_keeps_what_only_it_was_given() -> None:
+    at = datetime(2999, 1, 1, tzinfo=UTC)
+    given: list[dict[str, Any]] = [
+        item(0),
+        item(1, scheduled_time=at, expires_at=at, priority="high", headers={"X-A": "ä"}),
+        item(2, html_message="<p>'\\ \" </p>", cc='"Doe, Jane" <jane@example.com>'),
+        item(3, ref="order:3", expires_in=60),
+        item(4, subject="long " * 250),
+        item(5, sensitive=True),
+    ]
+    mails = mailqueue.send_many(given)
+    by_query = {row.pk: row for row in Email.objects.all()}
+
+    for mail in mails:
+        assert mail is not None
+        row = by_query[mail.pk]
+        for name in ("subject", "message", "html_message", "headers", "message_id", "scheduled_time", "expires_at"):
+            assert getattr(row, name) == getattr(mail, name)
+        for name in ("priority", "backend_alias", "created", "last_updated", "number_of_retries", "context"):
+            assert getattr(row, name) == getattr(mail, name)
+    ids = [mail.pk for mail in mails if mail]
+    assert [(ids[3], "order:3", False), (ids[5], "", True)] == list(
+        MailOptions.objects.order_by("email_id").values_list("email_id", "ref", "is_sensitive")
+    )
+    assert [ids[4]] == list(MessageSource.objects.values_list("email_id", flat=True))
+    assert ['"Doe, Jane" <jane@example.com>'] == [mail.cc for mail in mails if mail][2]
+
+
+def test_the_number_of_statements_does_not_grow_with_the_number_of_mails() -> None:
+    plain = [statements_for([item(number) for number in range(count)]) for count in (20, 2000)]
+    attachments = {"terms.pdf": b"%PDF terms"}
+    rich = [
+        statements_for([item(n, ref=f"order:{n}", key=f"{count}-{n}", attachments=attachments) for n in range(count)])
+        for count in (20, 1000)
+    ]
+
+    assert [4, 4] == plain  # savepoint, ids, COPY, release
+    assert rich[0] >= rich[1]
+
+
+def test_text_that_means_something_to_postgres_is_written_as_it_is() -> None:
+    odd = "'; DROP TABLE x; -- \\ \\N \\u0041\t\r\n\\.\n%s %(a)s $1 \"{}[] \u2028 \U0001f600"
+    mailqueue.send_many([item(number, message=odd) for number in range(2)])
+
+    assert [odd, odd] == list(Email.objects.values_list("message", flat=True))
+
+
+def test_the_times_are_the_databases() -> None:
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp()")
+        (before,) = cursor.fetchone()
+        mails = mailqueue.send_many([item(0), item(1)])
+        cursor.execute("SELECT clock_timestamp()")
+        (after,) = cursor.fetchone()
+
+    for mail in mails:
+        assert mail is not None
+        assert before <= mail.created == mail.last_updated <= after
+
+
+def test_the_same_attachment_is_stored_once(media: Path) -> None:
+    attachments = {"terms.pdf": b"%PDF terms"}
+    mails = mailqueue.send_many([item(number, attachments=dict(attachments)) for number in range(20)])
+
+    assert (1, 1) == (Attachment.objects.count(), len([path for path in media.rglob("*") if path.is_file()]))
+    assert all(
+        ["terms.pdf"] == [part.get_filename() for part in on_the_wire(mail).iter_attachments()]
+        for mail in mails
+        if mail
+    )
+
+
+def test_each_mail_gets_its_own_attachment() -> None:
+    mails = mailqueue.send_many(
+        [item(number, attachments={"a.txt": str(number).encode()} if number % 2 else None) for number in range(6)]
+    )
+    contents = [[part.get_content() for part in on_the_wire(mail).iter_attachments()] for mail in mails if mail]
+
+    assert [[], ["1"], [], ["3"], [], ["5"]] == [[text.strip() for text in texts] for texts in contents]
+
+
+def test_of_several_items_with_one_key_the_first_is_queued() -> None:
+    first, second, third = mailqueue.send_many(
+        [item(1, key="order-1"), item(2, key="order-1"), item(3, key="order-3")]
+    )
+
+    assert (first, ["mail 1", "mail 3"]) == (second, list(Email.objects.values_list("subject", flat=True)))
+    assert first is not None
+    assert third is not None
+    assert {first.pk, third.pk} == set(MailKey.objects.values_list("email_id", flat=True))
+
+
+def test_an_item_whose_key_was_taken_before_gives_the_first_mail() -> None:
+    earlier = mailqueue.send(**item(1, key="order-1"))
+    again, new = mailqueue.send_many([item(2, key="order-1"), item(3)])
+
+    assert (earlier, ["mail 1", "mail 3"]) == (again, list(Email.objects.values_list("subject", flat=True)))
+    assert new is not None
+
+
+def test_when_every_key_was_taken_nothing_is_written_and_nobody_told() -> None:
+    mailqueue.send_many([item(1, key="a"), item(2, key="b")])
+    with mailqueue.collect() as mails:
+        again = mailqueue.send_many([item(2, key="b"), item(1, key="a")])
+
+    assert ([], ["mail 2", "mail 1"], 2) == (mails, [mail.subject for mail in again if mail], Email.objects.count())
+
+
+WRONG: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
+    "an address": ({"recipients": "nobody"}, ValidationError, "item 1: recipients: nobody is not"),
+    "a priority": ({"priority": 9}, ValueError, "item 1: priority must be"),
+    "a line break": ({"subject": "a\nb"}, ValueError, "(?i)item 1: .*(newline|linefeed)"),
+    "an unknown argument": ({"receiver": JANE}, TypeError, "item 1: .*receiver"),
+    "a missing file": ({"attachments": {"a.pdf": "/nowhere/a.pdf"}}, FileNotFoundError, "item 1"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_an_error_names_the_item_and_nothing_is_written(name: str) -> None:
+    arguments, error, text = WRONG[name]
+    with pytest.raises(error, match=text):
+        mailqueue.send_many([item(0), item(1, **arguments), item(2)])
+
+    assert not Email.objects.exists()
+
+
+def test_all_are_written_or_none() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE post_office_email ADD CONSTRAINT no_five CHECK (subject <> 'mail 5') NOT VALID")
+    with transaction.atomic():
+        with pytest.raises(DatabaseError):
+            mailqueue.send_many([item(number) for number in range(8)])
+
+        assert not Email.objects.exists()
+
+
+def test_no_items_are_no_mails(django_assert_num_queries: Any) -> None:
+    with django_assert_num_queries(0):
+        assert [] == mailqueue.send_many([])
+
+
+def test_many_messages_of_djangos_api_take_few_statements_too() -> None:
+    messages = [(f"mail {number}", "Hello", SHOP, [f"jane{number}@example.com"]) for number in range(200)]
+    with CaptureQueriesContext(connection) as captured:
+        assert 200 == send_mass_mail(messages)
+
+    assert 4 == len(captured)
+    assert [f"mail {number}" for number in range(200)] == list(
+        Email.objects.order_by("id").values_list("subject", flat=True)
+    )
+
+
+def test_the_rows_that_a_backend_gives_out_are_complete() -> None:
+    with mailqueue.collect() as mails:
+        EmailBackend().send_messages([EmailMessage("Hi", "x", SHOP, ['"A, B" <a@b.de>', JANE]) for _ in range(2)])
+
+    assert [(row.pk, row.created) for row in Email.objects.order_by("id")] == [
+        (mail.pk, mail.created) for mail in mails
+    ]
+    assert [['"A, B" <a@b.de>', JANE]] * 2 == [mail.to for mail in mails]
+    mails[0].subject = "changed"
+    mails[0].save()
+    assert {"changed", "Hi"} == set(Email.objects.values_list("subject", flat=True))
