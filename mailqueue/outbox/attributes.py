@@ -57,7 +57,7 @@ def _encoded(value: Any, path: str) -> Any:
         case None | bool() | int() | float():
             return _number(value, path)
         case str() | Promise():
-            return _text(str(value), path)
+            return _text(value, path)
         case datetime():
             return {"$datetime": value.isoformat()}
         case date():
@@ -82,12 +82,14 @@ def _encoded_mapping(value: Mapping[Any, Any], path: str) -> dict[str, Any]:
     for key in value:
         if not isinstance(key, str | Promise):
             raise TypeError(f"{path} has the key {key!r}: keys must be text, for JSON knows no others.")
-    encoded = {_text(str(key), path): _encoded(item, f"{path}[{str(key)!r}]") for key, item in value.items()}
+    encoded = {_encoded(key, path): _encoded(item, f"{path}[{str(key)!r}]") for key, item in value.items()}
     is_ambiguous = len(encoded) == 1 and encoded.keys() <= {*TIMES, LITERAL}
     return {LITERAL: encoded} if is_ambiguous else encoded
 
 
-def _text(text: str, path: str) -> str:
+def _text(value: Any, path: str) -> str:
+    # Of a text that is a member of an Enum, the value.
+    text = str.__str__(value) if isinstance(value, str) else str(value)
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -2,6 +2,7 @@
 
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from enum import Enum
 from typing import Any
 
 import pytest
@@ -45,6 +46,16 @@ def test_what_anymails_own_class_leaves_unset_stays_unset() -> None:
 
 def test_texts_in_the_readers_language_are_fixed_when_the_mail_is_queued() -> None:
     assert {"metadata": {"Mail": "Mail"}} == attributes_of(with_metadata({gettext_lazy("Mail"): gettext_lazy("Mail")}))
+
+
+class Tag(str, Enum):  # noqa: UP042 - what older code has
+    """A text with a name."""
+
+    WELCOME = "welcome"
+
+
+def test_of_a_text_with_a_name_the_value_is_carried() -> None:
+    assert {"metadata": {"welcome": ["welcome"]}} == attributes_of(with_metadata({Tag.WELCOME: [Tag.WELCOME]}))
 
 
 def test_times_are_told_from_texts_that_look_like_them() -> None:
