@@ -7,11 +7,11 @@ PYTHON_IN := $(VENV)/bin/python
 export COVERAGE_FILE := $(CURDIR)/.coverage
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check lock format clean
+.PHONY: help setup run test test-post-office check lock format clean
 
 help: ## List these commands
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name text; do \
-		printf '  make %-8s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name text; do \
+		printf '  make %-16s %s\n' "$$name" "$$text"; done
 
 setup: $(VENV)/.installed ## Make .venv with everything from requirements.lock (PYTHON=... chooses the interpreter)
 	@:
@@ -24,7 +24,10 @@ run: setup ## Start the site, the sender and an inbox; Ctrl-C ends all of it
 
 test: setup ## Run all tests (ARGS="-k name" for some; COVERAGE=1 keeps what was covered)
 	$(if $(COVERAGE),$(PYTHON_IN) -m coverage erase)
-	$(PYTHON_IN) $(if $(COVERAGE),-m coverage run) -m pytest $(ARGS)
+	@RUNNER="$(PYTHON_IN) $(if $(COVERAGE),-m coverage run)" .ci/test $(ARGS)
+
+test-post-office: setup ## Run the tests that django-post-office brings, with mailqueue in front of it
+	@$(PYTHON_IN) .ci/test_post_office.py
 
 check: setup ## Run all checks, with the tests on both pairs of Python and Django: what CI runs
 	@.ci/check
@@ -39,5 +42,5 @@ format: setup ## Format the code, and mend what ruff can mend
 
 clean: ## Remove what these commands made; data of development (.postgres, .inbox, .state, media) stays
 	rm -rf $(VENV) .venvs build dist staticfiles .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache \
-		.import_linter_cache .hypothesis
+		tests/apps/.pytest_cache .import_linter_cache .hypothesis
 	find mailqueue project tests -name __pycache__ -type d -prune -exec rm -rf {} +
