@@ -9,9 +9,9 @@ from django.core.mail import EmailMessage
 from django.core.mail.backends.base import BaseEmailBackend
 
 from mailqueue.delivery.classify import judge, judge_http, parse_reply
-from mailqueue.delivery.letter import Fence, Letter
+from mailqueue.delivery.letter import Fence, Letter, UnreadableError
 from mailqueue.delivery.outcomes import Blame, Outcome, Reply, Stage, Trouble, Verdict
-from mailqueue.delivery.rules import COUNTED, RETRY, UNKNOWN
+from mailqueue.delivery.rules import COUNTED, FAIL, RETRY, UNKNOWN
 from mailqueue.delivery.smtp import IDLE_SECONDS, LIFE_SECONDS, MAILS_PER_CONNECTION
 from mailqueue.delivery.tally import Answer, Tally, reason
 
@@ -138,6 +138,8 @@ def sending_failed(error: Exception, *, recipients: Sequence[str] = ()) -> Outco
     if answer is not None:
         return answer.outcome()
     causes = tuple(_causes(error))
+    if any(isinstance(cause, UnreadableError) for cause in causes):
+        return Answer.raised(Stage.BUILD, error, FAIL).outcome()
     if any(_never_connected(cause) for cause in causes):
         return Answer.raised(Stage.CONNECT, error, COUNTED).outcome()
     if any(isinstance(cause, _LOST) for cause in causes):

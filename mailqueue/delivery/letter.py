@@ -9,6 +9,13 @@ from django.core.mail import EmailMessage
 from mailqueue.delivery.outcomes import Outcome
 
 
+class UnreadableError(Exception):
+    """The message has no parts to read, and the backend wants to read them.
+
+    Not an AttributeError: who asks for what may be missing would go on without it, and send a mail without its body.
+    """
+
+
 @dataclass(frozen=True, slots=True)
 class Letter:
     """One mail ready to go: the envelope (RFC 5321) and how to get at the message.

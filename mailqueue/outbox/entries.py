@@ -44,7 +44,7 @@ def storable(value: Any) -> str:
 
 def attached(message: EmailMessage, *, built: Message) -> list[tuple[dict[str, Any], Content]]:
     """Return an entry and a content for each attachment; `built` is the message with them, as Django built it."""
-    attachments = list(message.attachments)
+    attachments = list(message.attachments or ())
     if not attachments:
         return []
     payload: Any = built.get_payload()

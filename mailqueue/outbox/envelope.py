@@ -158,7 +158,7 @@ def _is_surely_serialisable(message: EmailMessage) -> bool:
         and settings.DEFAULT_CHARSET.lower() == "utf-8"
         and all(_is_printable(text) for text in _head(message))
         and all(_is_harmless_header(name, value) for name, value in message.extra_headers.items())
-        and all(_is_harmless_part(part) for part in message.attachments)
+        and all(_is_harmless_part(part) for part in message.attachments or ())
         and all(_is_mimetype(alternative[1]) for alternative in _alternatives(message))
     )
 
@@ -168,7 +168,7 @@ def _head(message: EmailMessage) -> Iterator[Any]:
     yield message.from_email
     yield from message.to
     yield from message.cc
-    yield from message.reply_to
+    yield from message.reply_to or ()
 
 
 def _is_printable(text: Any) -> bool:
@@ -203,7 +203,7 @@ def _most_bytes(message: EmailMessage) -> float:
     header_lengths = sum(len(str(name)) + len(str(value)) for name, value in message.extra_headers.items())
     head = header_lengths + sum(len(str(text)) for text in _head(message)) + len(str(message.body))
     parts = [(content, mimetype, "") for content, mimetype in _alternatives(message)]
-    for attachment in message.attachments:
+    for attachment in message.attachments or ():
         if not isinstance(attachment, tuple | list):
             return float("inf")
         name, content, mimetype = attachment

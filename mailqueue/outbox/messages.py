@@ -12,7 +12,7 @@ from django.db.models.functions import Cast
 from post_office.models import Attachment, Email
 from post_office.settings import get_override_recipients
 
-from mailqueue.delivery.letter import Letter
+from mailqueue.delivery.letter import Letter, UnreadableError
 from mailqueue.models import MessageSource
 from mailqueue.outbox.addresses import split_addresses
 from mailqueue.outbox.attributes import set_attributes
@@ -45,7 +45,10 @@ class SourceMessage(EmailMessage):
 
     def __getattr__(self, name: str) -> Any:
         if name in PARTS:
-            raise AttributeError(f"This message is kept as a whole: its {name} can't be read, only message() can.")
+            raise UnreadableError(
+                f"This message is kept as the bytes that its own message() built: its {name} can't be read. Send it by "
+                "a backend for SMTP, or use a message class that leaves the building to Django."
+            )
         return object.__getattribute__(self, name)
 
     def message(self, **_: Any) -> Any:

@@ -106,7 +106,7 @@ def _addresses(column: Any) -> list[str]:
 def _described(message: EmailMessage, *, headers: Mapping[str, Any]) -> dict[str, Any]:
     """Return everything but the attachments as JSON."""
     described: dict[str, Any] = {name: storable(getattr(message, name)) for name in ("subject", "body", "from_email")}
-    described |= {name: [storable(address) for address in getattr(message, name)] for name in ADDRESS_LISTS}
+    described |= {name: [storable(address) for address in getattr(message, name) or ()] for name in ADDRESS_LISTS}
     described["content_subtype"] = storable(message.content_subtype)
     described["encoding"] = None if message.encoding is None else storable(message.encoding)
     described["alternatives"] = [

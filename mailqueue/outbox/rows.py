@@ -43,7 +43,7 @@ def built_draft(message: EmailMessage) -> Draft:
     headers = _headers(message, built=built)
     email = _email(message, headers=headers)
     if shape.is_plain(message):
-        contents = [_content(EmailAttachment(*attachment)) for attachment in message.attachments]
+        contents = [_content(EmailAttachment(*attachment)) for attachment in message.attachments or ()]
         return Draft(email, contents, _source(message))
     taken = None if shape.builds_itself(message) else take_apart(message, email=email, headers=headers, built=built)
     if taken is None:

@@ -22,7 +22,7 @@ def is_plain(message: EmailMessage) -> bool:
         and _has_default_structure(message)
         and _has_plain_bodies(message)
         and _has_plain_headers(message)
-        and all(_is_plain_attachment(attachment) for attachment in message.attachments)
+        and all(_is_plain_attachment(attachment) for attachment in message.attachments or ())
     )
 
 
@@ -58,7 +58,7 @@ def _has_plain_headers(message: EmailMessage) -> bool:
         _is_text(message.subject, limit=SUBJECT_LIMIT)
         and _is_text(message.from_email, limit=FROM_LIMIT)
         and all(_survive_joining(addresses) for addresses in (message.to, message.cc, message.bcc))
-        and _survive_joining(message.reply_to)
+        and _survive_joining(message.reply_to or ())
         and len({str(name).lower() for name in message.extra_headers}) == len(message.extra_headers)
         and all(_is_plain_header(name, value) for name, value in message.extra_headers.items())
     )

@@ -4,10 +4,9 @@ For these, the cost of building is saved when they are queued. Every other messa
 """
 
 import re
-import time
 from collections.abc import Mapping
-from datetime import UTC, datetime, tzinfo
-from email.utils import format_datetime, make_msgid
+from datetime import UTC, datetime
+from email.utils import format_datetime, formatdate, make_msgid
 from functools import lru_cache
 from typing import Any
 
@@ -21,10 +20,13 @@ from post_office.utils import parse_priority
 from mailqueue.outbox.addresses import join_addresses
 from mailqueue.outbox.drafts import Draft
 from mailqueue.outbox.mailboxes import is_simple
+from mailqueue.outbox.serial import HAS_POLICIES
 from mailqueue.outbox.shape import SUBJECT_LIMIT
 
 HEADER = re.compile(r"(?:X|List)(?:-[A-Za-z0-9]+)+")
 """Headers that Python and Django take as mere text."""
+HEADER_LIMIT = 60
+"""Longer names of headers leave too little of a line for their values: Python refuses some of them."""
 MESSAGE_ID = re.compile(r"<[A-Za-z0-9.]{1,100}@[A-Za-z0-9.-]{1,100}>")
 
 
@@ -41,7 +43,7 @@ def simple_draft(message: EmailMessage) -> Draft | None:
         body, html = "", body
     headers = dict(message.extra_headers)
     message_id = headers.pop("Message-ID", None) or make_msgid(domain=str(DNS_NAME))
-    headers["Date"] = _date(int(time.time()), get_current_timezone() if settings.EMAIL_USE_LOCALTIME else UTC)
+    headers["Date"] = _date()
     if message.reply_to:
         headers["Reply-To"] = ", ".join(message.reply_to)
     return Draft(
@@ -61,9 +63,11 @@ def simple_draft(message: EmailMessage) -> Draft | None:
     )
 
 
-@lru_cache(maxsize=2)
-def _date(second: int, zone: tzinfo) -> str:
-    return format_datetime(datetime.fromtimestamp(second, zone))
+def _date() -> str:
+    """Return this moment as the running Django writes it: before 6.0, local time is the process's, and UTC is -0000."""
+    if not HAS_POLICIES:
+        return formatdate(localtime=settings.EMAIL_USE_LOCALTIME)
+    return format_datetime(datetime.now(get_current_timezone() if settings.EMAIL_USE_LOCALTIME else UTC))
 
 
 def _html_of(message: EmailMessage) -> str | None:
@@ -96,9 +100,10 @@ def _has_simple_head(message: EmailMessage) -> bool:
         and len(message.subject) <= SUBJECT_LIMIT
         and all(
             is_simple(address)
-            for address in (message.from_email, *message.to, *message.cc, *message.bcc, *message.reply_to)
+            for address in (message.from_email, *message.to, *message.cc, *message.bcc, *(message.reply_to or ()))
         )
-        and (not message.extra_headers or _are_simple_headers(message.extra_headers))
+        and isinstance(message.extra_headers, Mapping)
+        and _are_simple_headers(message.extra_headers)
     )
 
 
@@ -107,6 +112,8 @@ def _are_simple_headers(headers: Mapping[Any, Any]) -> bool:
         return False
     return all(
         isinstance(name, str)
+        and len(name) <= HEADER_LIMIT
+        and value
         and _is_harmless(value)
         and (MESSAGE_ID.fullmatch(value) if name == "Message-ID" else HEADER.fullmatch(name))
         for name, value in headers.items()
