@@ -15,9 +15,10 @@ class MailqueueConfig(AppConfig):
         from post_office.signals import email_queued
 
         from mailqueue import checks  # noqa: F401  (registers them)
-        from mailqueue.outbox.files import follow_transaction
+        from mailqueue.outbox.files import AttachmentFile, follow_transaction
         from mailqueue.outbox.notice import notice, warn_of_priority_now
 
         email_queued.connect(notice, dispatch_uid="mailqueue.notice")
+        Attachment._meta.get_field("file").attr_class = AttachmentFile
         post_save.connect(follow_transaction, sender=Attachment, dispatch_uid="mailqueue.files")
         pre_save.connect(warn_of_priority_now, sender=Email, dispatch_uid="mailqueue.now")

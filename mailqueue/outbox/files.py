@@ -3,28 +3,54 @@
 import logging
 import weakref
 from collections.abc import Callable
-from datetime import timedelta
-from pathlib import PurePosixPath
+from functools import update_wrapper
 from typing import Any
 
 from django.core.files.storage import Storage
 from django.db import connections, transaction
-from django.utils import timezone
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models.fields.files import FieldFile
 
 logger = logging.getLogger("mailqueue.outbox")
 
 FOLDER = "post_office_attachments"
 """Where post_office keeps attachments, in a folder for each day."""
+WRITTEN = "_mailqueue_written"
+"""Where a row of attachments notes the name of the file that it has just written."""
+
+
+class AttachmentFile(FieldFile):
+    """The file of a row of attachments, which notes on its row that it wrote it."""
+
+    def save(self, name: str, content: Any, save: bool = True) -> None:
+        """Store the content under a new name, and save the row."""
+        super().save(name, content, save=False)
+        vars(self.instance)[WRITTEN] = self.name
+        if save:
+            self.instance.save()
 
 
 class _Keeper:
     """Stands in the list of things to do on commit; dropped with that list when the transaction rolls back."""
 
-    def __init__(self, keep: Callable[[], Any]) -> None:
-        self._keep = keep
+    def __init__(self, committed: list[bool]) -> None:
+        self.committed = committed
 
     def __call__(self) -> None:
-        self._keep()
+        self.committed.append(True)
+
+
+class _First(_Keeper):
+    """Stands in the place of somebody else's callable, which it calls."""
+
+    def __init__(self, then: Callable[[], Any]) -> None:
+        super().__init__([])
+        self._then = then
+        update_wrapper(self, then, updated=())
+
+    def __call__(self) -> None:
+        super().__call__()
+        self._then()
 
 
 def remove_on_rollback(storage: Storage, name: str, *, using: str) -> None:
@@ -33,38 +59,47 @@ def remove_on_rollback(storage: Storage, name: str, *, using: str) -> None:
     Django tells of a commit but not of a rollback. It forgets its on-commit callables at a rollback, though, and a
     callable that is forgotten without having been called is what is watched here. After a crash of the process, or
     when the connection is lost so that nobody can know whether the commit came through, the file is left to the sweep.
+    So it is where the caller commits by hand: Django forgets its callables at a rollback that comes after the commit.
     """
     connection = connections[using]
-    keeper: Callable[[], Any]
-    finalizer: weakref.finalize[Any, Any]
-    released: list[bool] = []
-    keeper = _Keeper(lambda: released.append(True))
-    finalizer = weakref.finalize(keeper, _remove, storage, name, released, connection.connection)
+    if not connection.in_atomic_block or not connection.commit_on_exit:
+        return
+    committed = _committed(connection)
+    keeper = _Keeper(committed)
+    finalizer = weakref.finalize(keeper, _remove, storage, name, committed, connection.connection)
     finalizer.atexit = False
     transaction.on_commit(keeper, using=using, robust=True)
-    # First in the list: a callable of somebody else that raises makes Django drop those behind it.
-    hooks = connection.run_on_commit
-    if hooks and hooks[-1][1] is keeper:
-        hooks.insert(0, hooks.pop())
+
+
+def _committed(connection: BaseDatabaseWrapper) -> list[bool]:
+    """Return a list that is empty until the open transaction commits.
+
+    A callable of somebody else that raises makes Django drop those behind it, so the one that is called first has to
+    note the commit. It keeps its place: Django's tests tell callables apart by their places. What rolls back the first
+    one takes all others with it, for those were registered later and within the same savepoints.
+    """
+    hooks: list[Any] = connection.run_on_commit
+    if not hooks:
+        return []
+    savepoints, first, is_robust = hooks[0]
+    if isinstance(first, _Keeper):
+        return first.committed
+    hooks[0] = (savepoints, noting := _First(first), is_robust)
+    return noting.committed
 
 
 def follow_transaction(*, instance: Any, created: bool, raw: bool, using: str, **_: Any) -> None:
     """Let the file of an attachment that post_office's API has just written go with its row (receives `post_save`).
 
-    Only a file that was just written: a row may also name one that was there before, which is not ours to delete.
+    Only a file that this very row wrote: it may also name one that was there before, which is not ours to delete.
     """
-    if created and not raw and _is_new(str(instance.file.name or "")):
-        remove_on_rollback(instance.file.storage, instance.file.name, using=using)
+    written = vars(instance).pop(WRITTEN, None)
+    if created and not raw and written and written == instance.file.name:
+        remove_on_rollback(instance.file.storage, written, using=using)
 
 
-def _is_new(name: str) -> bool:
-    today = timezone.now().date()
-    days = (today, today - timedelta(days=1))  # it may be past midnight by now
-    return PurePosixPath(name).parent in {PurePosixPath(FOLDER, f"{d.year}/{d.month}/{d.day}") for d in days}
-
-
-def _remove(storage: Storage, name: str, released: list[bool], raw_connection: Any) -> None:
-    if released or raw_connection is None or raw_connection.closed:
+def _remove(storage: Storage, name: str, committed: list[bool], raw_connection: Any) -> None:
+    if committed or raw_connection is None or raw_connection.closed:
         return
     try:
         storage.delete(name)

@@ -7,10 +7,12 @@ from typing import Any
 
 COPIES = 5
 """How many of the newest rows with one digest are looked at."""
+LINKS = 20
+"""How many of a row's newest links to mails are looked at. Where none will do, the content is stored once more."""
 
-# The newest mail is the one that is purged last. A row may be shared by a million mails: BETWEEN, where = is meant,
-# leaves only the unique index (attachment_id, email_id) to give them in order. A sensitive mail won't do: it loses its
-# attachments when it is sent.
+# The newest mail is the one that is purged last. A row may be shared by a million mails, all sensitive or all being
+# deleted: <= inside, where = is meant, leaves only the unique index (attachment_id, email_id) to give the newest few
+# in order, and never more of them. A sensitive mail won't do: it loses its attachments when it is sent.
 FIND = f"""
 SELECT wanted.digest, found.id, found.file, current_database(), 'post_office_attachment'::regclass::oid::bigint
 FROM unnest(%s::text[]) AS wanted (digest)
@@ -21,10 +23,16 @@ LEFT JOIN LATERAL (
     ) AS newest
     JOIN post_office_attachment a ON a.id = newest.attachment_id
     CROSS JOIN LATERAL (
-        SELECT 1 FROM post_office_attachment_emails l JOIN post_office_email e ON e.id = l.email_id
-        WHERE l.attachment_id BETWEEN newest.attachment_id AND newest.attachment_id
+        SELECT 1 FROM (
+            SELECT id, attachment_id FROM post_office_attachment_emails
+            WHERE attachment_id <= newest.attachment_id
+            ORDER BY attachment_id DESC, email_id DESC LIMIT {LINKS}
+        ) AS latest
+        JOIN post_office_attachment_emails l ON l.id = latest.id
+        JOIN post_office_email e ON e.id = l.email_id
+        WHERE latest.attachment_id = newest.attachment_id
           AND NOT EXISTS (SELECT FROM mailqueue_mailoptions o WHERE o.email_id = l.email_id AND o.is_sensitive)
-        ORDER BY l.attachment_id DESC, l.email_id DESC LIMIT 1
+        ORDER BY l.email_id DESC LIMIT 1
         FOR KEY SHARE OF l, e SKIP LOCKED
     ) AS kept
     ORDER BY newest.attachment_id DESC LIMIT 1

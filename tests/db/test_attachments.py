@@ -6,7 +6,7 @@ import tempfile
 import threading
 import tracemalloc
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -383,6 +383,32 @@ def test_a_row_that_very_many_mails_share_is_found_by_one_step_along_an_index() 
     assert "Seq Scan on post_office_attachment_emails" not in plan
 
 
+def test_of_a_row_that_very_many_sensitive_mails_have_only_the_newest_links_are_looked_at() -> None:
+    first = mail_with(BILL)
+    fill(rows_of(first)[0])
+    MailOptions.objects.bulk_create(
+        MailOptions(email_id=number, is_sensitive=True)
+        for number in Email.objects.exclude(pk=first.pk).values_list("pk", flat=True)
+    )
+    digest = AttachmentDigest.objects.get().digest
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE mailqueue_mailoptions")
+        cursor.execute(f"EXPLAIN (ANALYZE, TIMING OFF) {attachment_queries.FIND}", [[digest]])
+        plan = "\n".join(line for (line,) in cursor.fetchall())
+    scans = r" on (?:post_office_email|post_office_attachment_emails|mailqueue_mailoptions) .*actual rows=(\d+)"
+    rows = [int(found) for found in re.findall(scans, plan)]
+
+    assert max(rows) <= attachment_queries.LINKS, plan
+    assert rows_of(first) != rows_of(mail_with(BILL))
+
+
+def test_a_sensitive_mail_or_two_do_not_keep_a_row_from_being_shared() -> None:
+    first, second = mail_with(BILL), mail_with(BILL)
+    MailOptions.objects.create(email=second, is_sensitive=True)
+
+    assert rows_of(first) == rows_of(mail_with(BILL))
+
+
 # Rollback
 
 
@@ -444,6 +470,78 @@ def test_a_file_that_was_there_before_the_row_that_names_it_stays(name: str, med
         raise RefusedError
 
     assert [media / name] == files(media)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_file_of_another_mail_of_today_that_a_row_names_too_stays(media: Path) -> None:
+    names = [mail_with(BILL).attachments.get().file.name]
+    post_office_mail.send(**SENT_BY_POST_OFFICE, attachments={"a.txt": ContentFile(b"a")})
+    written = Attachment.objects.latest("pk")
+    names.append(written.file.name)
+    with pytest.raises(RefusedError), transaction.atomic():
+        for name in names:
+            Attachment.objects.create(name="forwarded.pdf", file=name)
+        written.pk = None
+        written.save(force_insert=True)
+        raise RefusedError
+
+    assert {media / name for name in names} == set(files(media))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_row_that_wrote_its_file_and_is_saved_again_as_a_copy_leaves_it(media: Path) -> None:
+    row = Attachment.objects.create(name="a.txt", file=ContentFile(b"a", "a.txt"))
+    with pytest.raises(RefusedError), transaction.atomic():
+        row.pk = None
+        row.save(force_insert=True)
+        raise RefusedError
+
+    assert [b"a"] == [path.read_bytes() for path in files(media)]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_file_that_a_row_of_another_program_wrote_goes_with_the_rollback(media: Path) -> None:
+    with pytest.raises(RefusedError), transaction.atomic():
+        Attachment.objects.create(name="a.txt", file=ContentFile(b"a", "a.txt"))
+        assert len(files(media)) == 1
+        raise RefusedError
+
+    assert [] == files(media)
+
+
+@contextmanager
+def committing_by_hand() -> Iterator[None]:
+    transaction.set_autocommit(False)
+    try:
+        yield
+    finally:
+        transaction.rollback()
+        transaction.set_autocommit(True)
+
+
+def send_by_post_office(content: Content) -> None:
+    post_office_mail.send(**SENT_BY_POST_OFFICE, attachments={content.name: ContentFile(content.data)})
+
+
+def store_at_once(content: Content) -> None:
+    store([[content]], using="default")
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("send", [mail_with, store_at_once, send_by_post_office])
+@pytest.mark.parametrize("depth", range(3))
+def test_a_file_that_was_committed_by_hand_survives_a_later_rollback(
+    send: Callable[[Content], Any], depth: int, media: Path
+) -> None:
+    with committing_by_hand():
+        with ExitStack() as blocks:
+            for _ in range(depth):
+                blocks.enter_context(transaction.atomic())
+            send(BILL)
+        transaction.commit()
+        transaction.rollback()
+
+    assert (1, [b"%PDF-1.7"]) == (Attachment.objects.count(), [path.read_bytes() for path in files(media)])
 
 
 # Names

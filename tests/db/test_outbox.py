@@ -1,6 +1,7 @@
 """`mailqueue.EmailBackend`: what is written, when, and what a rollback leaves."""
 
 import email.policy
+import gc
 from email.message import EmailMessage as MimeMessage
 from email.message import MIMEPart
 from pathlib import Path
@@ -355,6 +356,58 @@ def test_a_callable_that_raises_on_commit_costs_no_file_of_a_committed_mail(medi
         with_file().send()
 
     assert (1, 1) == (len(files(media)), Attachment.objects.count())
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_rollback_takes_its_file_though_another_callable_was_registered_before_it(media: Path) -> None:
+    with transaction.atomic():
+        transaction.on_commit(lambda: None)
+        with pytest.raises(RefusedError), transaction.atomic():
+            with_file().send()
+            raise RefusedError
+
+        assert [] == files(media)
+        with_file().send()
+        with pytest.raises(RefusedError), transaction.atomic():
+            with_file().send()
+            raise RefusedError
+
+    assert (1, 1) == (len(files(media)), Attachment.objects.count())
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_callable_that_raises_on_commit_costs_no_file_even_when_its_error_is_kept_for_long(media: Path) -> None:
+    def explode() -> None:
+        raise RefusedError
+
+    with pytest.raises(RefusedError) as kept, transaction.atomic():
+        transaction.on_commit(explode)
+        with_file().send()
+        with_file().send()
+    with pytest.raises(ZeroDivisionError), transaction.atomic():
+        Email.objects.count()
+        kept.value.__traceback__ = None
+        del kept
+        gc.collect()
+        raise ZeroDivisionError
+
+    assert (1, 1) == (len(files(media)), Attachment.objects.count())
+
+
+def test_callables_of_others_keep_their_places_and_their_names(
+    django_capture_on_commit_callbacks: Any, media: Path
+) -> None:
+    ran: list[str] = []
+
+    def earlier() -> None:
+        ran.append("earlier")
+
+    transaction.on_commit(earlier)
+    with django_capture_on_commit_callbacks(execute=True):
+        transaction.on_commit(lambda: ran.append("later"))
+        with_file().send()
+
+    assert (["later"], "earlier") == (ran, connection.run_on_commit[0][1].__name__)
 
 
 @pytest.mark.django_db(transaction=True)
