@@ -119,7 +119,9 @@ def addressed(letter: Letter) -> EmailMessage:
         message.bcc = [address for address in message.bcc if address in wanted]
         message.bcc += [address for address in wanted if address not in given]
         _keep_headers(message, {name: shown[name] for name in ("To", "Cc")})
-    if letter.envelope_from != message.from_email:
+    # None leaves the sender to a template that the mail service keeps.
+    shown_from: str | None = message.from_email
+    if shown_from is not None and letter.envelope_from != shown_from:
         message.from_email = letter.envelope_from
         _keep_headers(message, {"From": shown["From"]})
     return message

@@ -2,10 +2,9 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
 from datetime import datetime
-from email.utils import make_msgid
 from functools import cached_property
 from typing import Any
 
@@ -15,10 +14,11 @@ from django.db.models import JSONField
 from post_office.models import Email, EmailTemplate
 from post_office.settings import get_message_id_fqdn
 
-from mailqueue.outbox.attachment_dicts import AttachmentDicts, size_of
+from mailqueue.outbox.attachment_dicts import AttachmentDicts
 from mailqueue.outbox.attachments import Content
 from mailqueue.outbox.drafts import Draft
-from mailqueue.outbox.envelope import check_sizes
+from mailqueue.outbox.envelope import check_attached_size, check_file_sizes
+from mailqueue.outbox.identity import make_message_id
 from mailqueue.outbox.mailboxes import addresses_of
 from mailqueue.outbox.request import (
     Request,
@@ -31,6 +31,7 @@ from mailqueue.outbox.request import (
 )
 from mailqueue.outbox.rows import draft
 from mailqueue.outbox.texts import Texts
+from mailqueue.outbox.trial import file_size, measured
 from mailqueue.queue.enqueue import database_time
 
 NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
@@ -69,15 +70,18 @@ class Composer:
         is_rendered_later = bool(request.render_on_delivery)
         texts = ("", "", "") if is_rendered_later else self._texts.render(request, template)
         contents = self._attachments.contents_of(request.attachments)
-        made = self._draft(_message(request, texts), texts, contents)
+        message = _message(request, texts)
+        made = self._draft(message, contents)
         if is_rendered_later:
             _keep_context(made, request)
         self._address(made.email, request, template)
+        if not made.source:
+            self._check_size(made, message)
         made.options = options_of(request)
         return made
 
-    def _draft(self, message: EmailMultiAlternatives, texts: Sequence[str], contents: list[Content]) -> Draft:
-        check_sizes(texts=texts, attachment_sizes=[size_of(content.data) for content in contents])
+    def _draft(self, message: EmailMultiAlternatives, contents: list[Content]) -> Draft:
+        check_file_sizes(map(file_size, contents))
         made = draft(message)
         if made.source and contents:
             # Where a message needs more than the columns of `Email`, its attachments are part of what is kept.
@@ -85,6 +89,13 @@ class Composer:
             return draft(message)
         made.attachments = contents
         return made
+
+    def _check_size(self, made: Draft, message: EmailMultiAlternatives) -> None:
+        check_attached_size(
+            message,
+            map(file_size, made.attachments),
+            measure=lambda: measured(made.email, made.attachments, read=self._attachments.read),
+        )
 
     def _address(self, email: Email, request: Request, template: EmailTemplate | None) -> None:
         if template:
@@ -136,7 +147,7 @@ def _headers(given: Any) -> dict[str, Any]:
         raise TypeError(f"headers must be a dict, not {type(given).__name__}.")
     headers = dict(given or {})
     if not any(str(name).lower() == "message-id" for name in headers):
-        headers["Message-ID"] = make_msgid(domain=str(get_message_id_fqdn()))
+        headers["Message-ID"] = make_message_id(headers, domain=get_message_id_fqdn())
     return headers
 
 

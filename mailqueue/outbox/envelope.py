@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from email.errors import HeaderParseError
 from email.headerregistry import parser  # type: ignore[attr-defined]
 from typing import Any
@@ -43,6 +44,15 @@ class MessageTooLargeError(ValueError):
         )
         self.size = size
         self.limit = limit
+
+
+@dataclass(frozen=True, slots=True)
+class FileSize:
+    """What counts of a file that is to be attached: bytes, encoded as base64 or not, and the length of its head."""
+
+    head_length: int
+    size: int
+    is_encoded: bool
 
 
 def check_envelope(message: EmailMessage) -> None:
@@ -128,14 +138,24 @@ def check_size(message: EmailMessage, *, serialise: Callable[[], bytes]) -> None
         _check_bytes(len(serialise()))
 
 
-def check_sizes(*, texts: Iterable[str], attachment_sizes: Iterable[int]) -> None:
-    """Refuse what would be too large as a message: texts as they are, attachments as base64.
+def check_file_sizes(files: Iterable[FileSize]) -> None:
+    """Refuse, before any is read, files that can't fit into a message together.
+
+    Raises:
+        MessageTooLargeError: they alone are larger than MAX_MESSAGE_BYTES.
+    """
+    # A text becomes a quarter at best: four bytes of UTF-8 may be one in another charset.
+    _check_bytes(sum(file.size * 4 // 3 if file.is_encoded else file.size // 4 for file in files))
+
+
+def check_attached_size(message: EmailMessage, files: Iterable[FileSize], *, measure: Callable[[], int]) -> None:
+    """Refuse a message that is too large together with files that are not in it yet. Measures only one that may be.
 
     Raises:
         MessageTooLargeError: it is larger than MAX_MESSAGE_BYTES.
     """
-    text_bytes = sum(len(text.encode(errors="replace")) for text in texts)
-    _check_bytes(text_bytes + sum(size * BASE64_PERCENT // 100 for size in attachment_sizes))
+    if _most_bytes(message) + sum(map(_most_bytes_of_file, files)) > configuration().MAX_MESSAGE_BYTES:
+        _check_bytes(measure())
 
 
 def _check_bytes(size: int) -> None:
@@ -209,6 +229,11 @@ def _most_bytes(message: EmailMessage) -> float:
         name, content, mimetype = attachment
         parts.append((content, mimetype, name))
     return TEXT_FACTOR * head + PART_BYTES + sum(_most_bytes_of(*part) for part in parts)
+
+
+def _most_bytes_of_file(file: FileSize) -> float:
+    factor = BASE64_PERCENT / 100 if file.is_encoded else TEXT_FACTOR
+    return PART_BYTES + TEXT_FACTOR * file.head_length + file.size * factor
 
 
 def _most_bytes_of(content: Any, mimetype: Any, name: Any) -> float:

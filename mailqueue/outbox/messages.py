@@ -16,6 +16,7 @@ from mailqueue.delivery.letter import Letter, UnreadableError
 from mailqueue.models import MessageSource
 from mailqueue.outbox.addresses import split_addresses
 from mailqueue.outbox.attributes import set_attributes
+from mailqueue.outbox.identity import withhold_identity
 from mailqueue.outbox.parts import put_together, take_reply_to
 
 PARTS = ("body", "attachments", "alternatives")
@@ -46,8 +47,8 @@ class SourceMessage(EmailMessage):
     def __getattr__(self, name: str) -> Any:
         if name in PARTS:
             raise UnreadableError(
-                f"This message is kept as the bytes that its own message() built: its {name} can't be read. Send it by "
-                "a backend for SMTP, or use a message class that leaves the building to Django."
+                f"This message is kept as the bytes that its own message() built: its {name} can't be read. Send it "
+                "by a backend for SMTP, or use a message class that leaves the building to Django."
             )
         return object.__getattribute__(self, name)
 
@@ -106,18 +107,16 @@ def source_of(email: Email) -> MessageSource | None:
 
 def _message(email: Email, *, recipients: list[str]) -> EmailMessage:
     source = source_of(email)
-    if source is None:
-        return _from_columns(email)
-    if source.message is not None:
-        message: EmailMessage = SourceMessage(
-            bytes(source.message), from_email=source.envelope_from, bcc=recipients, subject=email.subject
-        )
-    elif source.parts:
+    if source and source.message is not None:
+        kept = bytes(source.message)
+        return SourceMessage(kept, from_email=source.envelope_from, bcc=recipients, subject=email.subject)
+    if source and source.parts:
         message = put_together(email, source.parts, [_read(attachment) for attachment in email.attachments.all()])
         message.to = get_override_recipients() or message.to
     else:
         message = _from_columns(email)
-    set_attributes(message, source.attributes or {})
+    withhold_identity(message)
+    set_attributes(message, (source and source.attributes) or {})
     return message
 
 

@@ -1,11 +1,14 @@
 """From a message to rows: what post_office's `Email` can hold goes into its fields, the rest beside it."""
 
 from collections.abc import Mapping
+from copy import copy
 from email.message import Message
 from email.utils import formataddr
 from typing import Any
 
+from django.conf import settings
 from django.core.mail import EmailAlternative, EmailAttachment, EmailMessage
+from django.core.mail.utils import DNS_NAME
 from post_office.models import STATUS, Email
 from post_office.utils import parse_priority
 
@@ -16,9 +19,13 @@ from mailqueue.outbox.attachments import Content
 from mailqueue.outbox.attributes import attributes_of
 from mailqueue.outbox.drafts import Draft
 from mailqueue.outbox.envelope import check_content, check_envelope, check_size
+from mailqueue.outbox.identity import make_message_id
 from mailqueue.outbox.parts import take_apart
 from mailqueue.outbox.serial import build, serialised
 from mailqueue.outbox.simple import simple_draft
+
+TEMPLATED = ("subject", "body", "from_email")
+"""What may be left to a template that a mail service keeps."""
 
 
 def draft(message: EmailMessage) -> Draft:
@@ -37,19 +44,43 @@ def draft(message: EmailMessage) -> Draft:
 
 def built_draft(message: EmailMessage) -> Draft:
     """Do what `draft` does for a message that has to be built to see what it is."""
+    message, unset = _filled(message)
     check_envelope(message)
     built = build(message)
     check_content(message, serialise=lambda: serialised(built))
+    is_own = shape.builds_itself(message)
+    if not is_own:
+        _mark(built, message)
     headers = _headers(message, built=built)
     email = _email(message, headers=headers)
-    if shape.is_plain(message):
+    if not unset and shape.is_plain(message):
         contents = [_content(EmailAttachment(*attachment)) for attachment in message.attachments or ()]
         return Draft(email, contents, _source(message))
-    taken = None if shape.builds_itself(message) else take_apart(message, email=email, headers=headers, built=built)
+    taken = None if is_own else take_apart(message, email=email, headers=headers, built=built)
     if taken is None:
         return Draft(email, [], _source(message, data=serialised(built)))
     parts, contents = taken
-    return Draft(email, contents, _source(message, parts=parts))
+    return Draft(email, contents, _source(message, parts=parts | unset))
+
+
+def _filled(message: EmailMessage) -> tuple[EmailMessage, dict[str, None]]:
+    """Fill in what a template of a mail service is to give (Anymail: None), and return what that was.
+
+    Django could not build the message without.
+    """
+    missing = [name for name in TEMPLATED if getattr(message, name) is None]
+    if not missing or not (attributes_of(message) or {}).get("template_id"):
+        return message, {}
+    filled = copy(message)
+    for name in missing:
+        setattr(filled, name, settings.DEFAULT_FROM_EMAIL if name == "from_email" else "")
+    return filled, dict.fromkeys(missing)
+
+
+def _mark(built: Message, message: EmailMessage) -> None:
+    """Put a Message-ID of ours in the place of Django's."""
+    if not any(str(name).lower() == "message-id" for name in message.extra_headers):
+        built.replace_header("Message-ID", make_message_id(message.extra_headers, domain=DNS_NAME))
 
 
 def _email(message: EmailMessage, *, headers: Mapping[str, str]) -> Email:

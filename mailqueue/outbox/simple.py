@@ -6,7 +6,7 @@ For these, the cost of building is saved when they are queued. Every other messa
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from email.utils import format_datetime, formatdate, make_msgid
+from email.utils import format_datetime, formatdate
 from functools import lru_cache
 from typing import Any
 
@@ -19,6 +19,7 @@ from post_office.utils import parse_priority
 
 from mailqueue.outbox.addresses import join_addresses
 from mailqueue.outbox.drafts import Draft
+from mailqueue.outbox.identity import make_message_id
 from mailqueue.outbox.mailboxes import is_simple
 from mailqueue.outbox.serial import HAS_POLICIES
 from mailqueue.outbox.shape import SUBJECT_LIMIT
@@ -42,7 +43,7 @@ def simple_draft(message: EmailMessage) -> Draft | None:
     if message.content_subtype == "html":
         body, html = "", body
     headers = dict(message.extra_headers)
-    message_id = headers.pop("Message-ID", None) or make_msgid(domain=str(DNS_NAME))
+    message_id = headers.pop("Message-ID", None) or make_message_id(headers, domain=DNS_NAME)
     headers["Date"] = _date()
     if message.reply_to:
         headers["Reply-To"] = ", ".join(message.reply_to)
@@ -64,7 +65,7 @@ def simple_draft(message: EmailMessage) -> Draft | None:
 
 
 def _date() -> str:
-    """Return this moment as the running Django writes it: before 6.0, local time is the process's, and UTC is -0000."""
+    """Return this moment as the running Django writes it: before 6.0 in the time zone of the process, or as -0000."""
     if not HAS_POLICIES:
         return formatdate(localtime=settings.EMAIL_USE_LOCALTIME)
     return format_datetime(datetime.now(get_current_timezone() if settings.EMAIL_USE_LOCALTIME else UTC))
@@ -102,13 +103,12 @@ def _has_simple_head(message: EmailMessage) -> bool:
             is_simple(address)
             for address in (message.from_email, *message.to, *message.cc, *message.bcc, *(message.reply_to or ()))
         )
-        and isinstance(message.extra_headers, Mapping)
         and _are_simple_headers(message.extra_headers)
     )
 
 
-def _are_simple_headers(headers: Mapping[Any, Any]) -> bool:
-    if len({str(name).lower() for name in headers}) < len(headers):
+def _are_simple_headers(headers: Any) -> bool:
+    if not isinstance(headers, Mapping) or len({str(name).lower() for name in headers}) < len(headers):
         return False
     return all(
         isinstance(name, str)

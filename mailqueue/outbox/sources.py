@@ -1,6 +1,7 @@
 """What a caller attaches, bytes or an open file, made readable as often as needed without holding it in memory."""
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import cached_property, partial
@@ -13,6 +14,18 @@ from django.db.models.fields.files import FieldFile
 Data: TypeAlias = "bytes | File[Any] | IO[Any]"
 SPOOL_BYTES = 1_000_000
 """What can be read only once waits in a temporary file when it is larger than this."""
+
+
+def size_of(data: Data) -> int:
+    """Return how many bytes an attachment has."""
+    if isinstance(data, bytes):
+        return len(data)
+    if isinstance(data, File):
+        return data.size
+    position = data.tell()
+    size = data.seek(0, os.SEEK_END)
+    data.seek(position)
+    return size
 
 
 class Source:

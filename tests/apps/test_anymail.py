@@ -257,3 +257,38 @@ def test_too_many_calls_cost_the_mail_nothing(api: Api, deliver: Deliver) -> Non
 
 def fates() -> list[tuple[Any, Any]]:
     return list(Attempt.objects.values_list("email__status", "outcome"))
+
+
+class SignedMessage(EmailMessage):
+    def message(self, *arguments: Any, **options: Any) -> Any:
+        built = super().message(*arguments, **options)
+        built["X-Signature"] = "1"
+        return built
+
+
+def test_a_message_that_is_kept_as_bytes_is_not_sent_as_something_else(api: Api, deliver: Deliver) -> None:
+    SignedMessage("Order", "Thank you.", "shop@example.com", ["jane@example.com"]).send()
+    deliver()
+
+    assert [] == api.server.requests
+    assert [(STATUS.failed, AttemptOutcome.FAILED)] == fates()
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_the_service_is_told_no_headers_but_the_callers(api: Api, deliver: Deliver) -> None:
+    message = make_message(headers={"X-Shop": "7"})
+    direct = comparable(api.call_directly(message))
+    message.send()
+    deliver()
+
+    assert direct == comparable(api.call_of_sender())
+
+
+def test_what_the_services_template_is_to_give_stays_unset(api: Api, deliver: Deliver) -> None:
+    message: Any = message_from_template()
+    message.from_email = None
+    direct = comparable(api.call_directly(message))
+    message.send()
+    deliver()
+
+    assert direct == comparable(api.call_of_sender())

@@ -25,7 +25,7 @@ from pytest_django import Settings
 
 from mailqueue import EmailBackend, MessageTooLargeError
 from mailqueue.outbox import notice
-from mailqueue.outbox.envelope import check_content, check_sizes
+from mailqueue.outbox.envelope import check_content
 from mailqueue.outbox.notice import PriorityNowWarning
 from mailqueue.outbox.serial import build, serialised
 from tests.support.odd_messages import JANE, USUAL, made_of, names_a_mailbox_in_utf8, odd_fields
@@ -515,13 +515,6 @@ class Limit:
 
     def __init__(self, size: int) -> None:
         self.MAX_MESSAGE_BYTES = size
-
-
-def test_sizes_are_checked_without_a_message_too(settings: Settings) -> None:
-    limit(settings, 1500)
-    check_sizes(texts=["Hello", "ü" * 50], attachment_sizes=[1000])
-    with pytest.raises(MessageTooLargeError):
-        check_sizes(texts=["ü" * 600], attachment_sizes=[300])
 
 
 # post_office's "now"

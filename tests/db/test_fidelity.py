@@ -5,6 +5,7 @@ tries more than is usual.
 """
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from email import message_from_bytes
 from email.message import EmailMessage as MimeMessage
@@ -20,8 +21,11 @@ import django
 import pytest
 from django.core.mail import EmailMessage, EmailMultiAlternatives
 from django.test import override_settings
+from django.utils import timezone
 from hypothesis import HealthCheck, assume, given, note, settings
+from pytest_django import Settings
 
+from mailqueue.outbox.simple import simple_draft
 from tests.support.fidelity import Journey, Wire, frozen, parsed, readable, sent_by_django, sent_by_outbox
 from tests.support.messages import builds_itself, messages, ordinary_messages
 
@@ -66,6 +70,75 @@ def test_what_goes_over_the_wire_is_what_django_would_have_sent(message: EmailMe
     assert parsed(djangos.content) == parsed(ours.content)
     if builds_itself(message):
         assert djangos.content == ours.content
+
+
+def test_the_messages_that_are_tried_are_built_or_not_as_in_life() -> None:
+    ways: Counter[bool] = Counter()
+
+    @settings(max_examples=200, database=None, suppress_health_check=list(HealthCheck))
+    @given(message=messages())
+    def count(message: EmailMessage) -> None:
+        ways[simple_draft(message) is not None] += 1
+
+    count()
+    assert 30 <= ways[True] <= 170, ways
+
+
+@pytest.mark.parametrize("is_local", [True, False])
+@pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/New_York", "UTC"])
+@pytest.mark.parametrize("headers", [{}, {"Precedence": "bulk"}], ids=["not built", "built"])
+def test_the_date_is_written_as_django_writes_it(
+    settings: Settings, is_local: bool, zone: str, headers: dict[str, str]
+) -> None:
+    settings.EMAIL_USE_LOCALTIME = is_local
+    settings.TIME_ZONE = zone
+    given = message(headers=headers)
+    assert (simple_draft(given) is None) == bool(headers)
+    with timezone.override("Asia/Kolkata"):
+        journey, djangos = sent_by_outbox(given), sent_by_django(given)
+    assert isinstance(journey, Journey)
+    assert isinstance(djangos, Wire)
+
+    assert date_line(djangos.content) == date_line(journey.wire.content)
+
+
+def date_line(content: bytes) -> bytes:
+    return next(line for line in content.splitlines() if line.startswith(b"Date: "))
+
+
+@pytest.mark.parametrize("charset", ["iso-8859-1", "UTF-8", "koi8-r"])
+def test_a_default_charset_of_the_projects_is_kept(settings: Settings, charset: str) -> None:
+    settings.DEFAULT_CHARSET = charset
+    given = message(subject="Grüße" if charset != "koi8-r" else "Привет", body="été" if charset[0] == "i" else "Мир")
+    journey, djangos = sent_by_outbox(given), sent_by_django(given)
+    assert isinstance(journey, Journey)
+    assert isinstance(djangos, Wire)
+
+    assert parsed(djangos.content) == parsed(journey.wire.content)
+
+
+@pytest.mark.parametrize("name", ["reply_to", "attachments", "alternatives"])
+@pytest.mark.parametrize("headers", [{}, {"Precedence": "bulk"}, {"Date": ""}], ids=["not built", "built", "parts"])
+def test_none_in_place_of_a_list_is_taken_as_django_takes_it(name: str, headers: dict[str, str]) -> None:
+    given = message(headers=headers)
+    setattr(given, name, None)
+    journey, djangos = sent_by_outbox(given), sent_by_django(given)
+    assert isinstance(journey, Journey)
+    assert isinstance(djangos, Wire)
+
+    assert parsed(djangos.content) == parsed(journey.wire.content)
+
+
+@pytest.mark.parametrize("length", [55, 60, 61, 70, 75, 76, 77, 78, 100, 500, 1000])
+@pytest.mark.parametrize("value", ["", " ", "x", "x" * 900, "ü" * 300])
+def test_a_long_name_of_a_header_is_taken_or_refused_as_by_django(length: int, value: str) -> None:
+    given = message(headers={"X-" + "a" * (length - 2): value})
+    journey, djangos = sent_by_outbox(given), sent_by_django(given)
+
+    if isinstance(djangos, Wire) and isinstance(journey, Journey):
+        assert parsed(djangos.content) == parsed(journey.wire.content)
+    else:
+        assert type(djangos) is type(journey)
 
 
 @examples

@@ -186,3 +186,33 @@ def test_a_pair_of_name_and_address_is_taken_where_django_takes_it() -> None:
     row = Email.objects.get()
 
     assert [JANE, "Jane <jane.doe@example.com>"] == recipients_of(load([row.pk], using="default")[row.pk])
+
+
+def test_what_we_made_is_in_the_mail_and_not_among_the_callers_headers() -> None:
+    arrived = queued(message(headers={"X-Shop": "7"}))
+    builds = [arrived.message() for _ in range(2)]
+
+    assert {"X-Shop": "7"} == arrived.extra_headers
+    assert Email.objects.get().message_id == builds[0]["Message-ID"] == builds[1]["Message-ID"]
+    assert Email.objects.get().headers["Date"] == builds[0]["Date"]
+
+
+@pytest.mark.parametrize("own", [{"Message-ID": "<7@shop>"}, {"Date": "Sat, 21 Nov 2026 08:00:00 +0000"}])
+def test_a_message_id_or_date_of_the_callers_stays_among_his_headers(own: dict[str, str]) -> None:
+    arrived = queued(message(headers=own))
+
+    assert own.items() <= arrived.extra_headers.items()
+
+
+def test_what_a_services_template_is_to_give_stays_unset() -> None:
+    original: Any = message()
+    original.subject = original.body = original.from_email = None
+    original.template_id = "welcome"
+    arrived = queued(original)
+
+    assert (None, None, None, "welcome") == (
+        arrived.subject,
+        arrived.body,
+        arrived.from_email,
+        arrived.template_id,
+    )

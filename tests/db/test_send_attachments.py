@@ -17,8 +17,10 @@ import mailqueue
 from mailqueue.outbox import attachment_dicts
 from mailqueue.outbox.attachment_dicts import AttachmentDicts
 from mailqueue.outbox.envelope import MessageTooLargeError
+from mailqueue.outbox.messages import letter_of, recipients_of
+from mailqueue.outbox.serial import serialised
 from tests.support.outbox import queueing
-from tests.support.sending import JANE, SHOP, on_the_wire, queue
+from tests.support.sending import JANE, SHOP, loaded, on_the_wire, queue
 
 __all__ = ["queueing"]
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("queueing")]
@@ -141,6 +143,64 @@ def test_a_text_that_is_too_large_is_refused(settings: Settings) -> None:
     assert not Email.objects.exists()
 
 
+SIZED: dict[str, dict[str, Any]] = {
+    "umlauts": {"message": "ü" * 4_900},
+    "a long line of umlauts": {"message": "ü" * 4_900, "html_message": "ü" * 4_900},
+    "an own header": {"message": "x", "headers": {"X-A": "x" * 900}},
+    "many copies": {"message": "x", "cc": [f"a{number}@example.com" for number in range(300)]},
+    "an expiry": {"message": "x", "expires_in": 3_600},
+    "a picture": {"attachments": {"a.png": PNG * 1_000}},
+    "an opened picture": {"attachments": {"a.png": ContentFile(PNG * 1_000)}},
+    "nothing in a file": {"attachments": {"a.png": b"", "b.txt": b""}},
+    "57 bytes": {"attachments": {"a.png": b"x" * 57, "b.png": b"x" * 58, "c.png": b"x" * 56}},
+    "a text": {"message": "x", "attachments": {"a.txt": "ü\n".encode() * 4_000}},
+    "a text with long lines": {"message": "x", "attachments": {"a.txt": "ü".encode() * 4_000}},
+    "what is called a text": {"message": "x", "attachments": {"a.txt": b"\xff\xfe" * 4_000}},
+    "a mail": {"attachments": {"a": {"file": b"Subject: x\n\n" + b"x\n" * 4_000, "mimetype": "message/rfc822"}}},
+    "headers": {"attachments": {"a.png": {"file": PNG * 1_000, "headers": {"X-A": "x" * 500}}}},
+}
+
+
+@PARTS_OF_POST_OFFICE
+@pytest.mark.parametrize("name", SIZED)
+def test_a_mail_is_refused_from_the_first_byte_over_the_limit(name: str, settings: Settings) -> None:
+    given = {"headers": {}, **SIZED[name]}
+    given["headers"] = {"Message-ID": "<1@example.com>", **given["headers"]}
+    size = wire_size(queue(subject="Hi", **given))
+    Email.objects.all().delete()
+
+    settings.MAILQUEUE = {"MAX_MESSAGE_BYTES": size}
+    assert size == wire_size(queue(subject="Hi", **given))
+    settings.MAILQUEUE = {"MAX_MESSAGE_BYTES": size - 1}
+    with pytest.raises(MessageTooLargeError) as raised:
+        queue(subject="Hi", **given)
+    assert (size, size - 1, 1) == (raised.value.size, raised.value.limit, Email.objects.count())
+
+
+def wire_size(mail: Email) -> int:
+    row = loaded(mail)
+    return len(serialised(letter_of(row, recipients=recipients_of(row)).build()))
+
+
+def test_a_large_picture_is_measured_without_being_read(settings: Settings, tmp_path: Path) -> None:
+    settings.MAILQUEUE = {"MAX_MESSAGE_BYTES": 3_000_000}
+    path = tmp_path / "a.bin"
+    with path.open("wb") as file:
+        file.truncate(2_150_000)
+    read: list[int] = []
+
+    class Watched(File):  # type: ignore[type-arg]
+        def read(self, size: int = -1) -> bytes:
+            read.append(size)
+            return bytes(self.file.read(size))
+
+    with path.open("rb") as file:
+        queue(subject="Hi", attachments={"a.bin": Watched(file)})
+
+    assert -1 not in read
+    assert read
+
+
 @PARTS_OF_POST_OFFICE
 def test_headers_of_an_attachment_arrive_and_its_bytes_survive() -> None:
     headers = {"Content-ID": "<logo>", "Content-Disposition": 'inline; filename="logo.png"'}
@@ -202,7 +262,23 @@ WRONG: dict[str, tuple[Any, type[Exception], str]] = {
     "a long name": ({"x" * 256: b"x"}, ValueError, "1 to 255 characters"),
     "a line break in the name": ({"a\nb.pdf": b"x"}, ValueError, "line break"),
     "a line break in the type": ({"a": {"file": b"x", "mimetype": "a/b\nX-C: d"}}, ValueError, "line break"),
-    "no type": ({"a.pdf": {"file": b"x", "mimetype": "pdf"}}, ValueError, "unpack"),
+    "no type": ({"a.pdf": {"file": b"x", "mimetype": "pdf"}}, ValueError, "'a.pdf' of type 'pdf' can't be sent"),
+    **{
+        f"headers and the type {mimetype}": (
+            {"a.b": {"file": b"x", "mimetype": mimetype, "headers": {"X-A": "1"}}},
+            ValueError,
+            "'a.b' has headers, so its type must be like 'image/png'",
+        )
+        for mimetype in ("a/b/c", "text/plain; charset=utf-8", 'a/x; a="b/c"', "text/", "pdf")
+    },
+    "a header with a space": ({"a": {"file": b"x", "headers": {"X Y": "1"}}}, ValueError, "'X Y', a header of 'a'"),
+    "a header with a colon": ({"a": {"file": b"x", "headers": {"X:Y": "1"}}}, ValueError, "'X:Y', a header of 'a'"),
+    "a header without a name": ({"a": {"file": b"x", "headers": {"": "1"}}}, ValueError, "'', a header of 'a'"),
+    "a report with headers": (
+        {"a": {"file": b"x", "mimetype": "message/delivery-status", "headers": {"X-A": "1"}}},
+        ValueError,
+        "'a' of type 'message/delivery-status' can't be sent",
+    ),
     "headers of no kind": ({"a.pdf": {"file": b"x", "headers": "X-A: 1"}}, TypeError, "headers of 'a.pdf'"),
     "a line break in a header": ({"a": {"file": b"x", "headers": {"X-A": "1\nX-B: 2"}}}, ValueError, "line break"),
 }
@@ -215,6 +291,51 @@ def test_what_is_wrong_is_refused_at_the_call_and_nothing_is_written(name: str, 
         queue(subject="Hi", attachments=attachments)
 
     assert (False, []) == (Email.objects.exists(), files(media))
+
+
+@pytest.mark.skipif(django.VERSION >= (6, 0), reason="Django 6.0 can send it")
+def test_a_report_that_django_builds_but_cannot_send_is_refused_at_the_call() -> None:
+    with pytest.raises(ValueError, match="'a' of type 'message/delivery-status' can't be sent"):
+        queue(subject="Hi", attachments={"a": {"file": b"Status: 5.1.1\n", "mimetype": "message/delivery-status"}})
+
+
+def test_a_text_that_the_default_charset_has_no_letters_for_is_refused_at_the_call(settings: Settings) -> None:
+    settings.DEFAULT_CHARSET = "iso-8859-1"
+    queue(subject="Hi", attachments={"a.txt": "Grüße".encode()})
+    try:
+        mail = queue(subject="Hi", attachments={"a.txt": b"x" * 2_000 + "世界".encode()})
+    except ValueError as error:
+        assert "'a.txt' can't be sent" in str(error)  # noqa: PT017
+    else:
+        assert on_the_wire(mail)
+
+
+KINDS = ["", "a/b/c", "text/plain", "text/csv; charset=latin-1", "image/png", "message/rfc822", "multipart/mixed"]
+KINDS += ["message/delivery-status", "message/partial", 'application/x; a="b/c"', "text/", "x", "text/calendar; m=R"]
+HEADERS = [None, {"Content-ID": "<x>"}, {"": "x"}, {"X Y": "z"}, {"Content-Type": "image/gif"}, {"Content-ID": "ü"}]
+HEADERS += [{"Content-Disposition": "inline"}, {"Content-Transfer-Encoding": "7bit"}, {"X-A": ""}, {"X" * 80: ""}]
+HEADERS += [{"content-id": "<x>", "Content-ID": "<y>"}, {"X-A": "x" * 2_000}, {"X-A": "a\x85b"}]
+
+
+@PARTS_OF_POST_OFFICE
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("header", HEADERS, ids=str)
+def test_what_is_taken_can_be_sent(kind: str, header: dict[str, str] | None) -> None:
+    for data in (
+        b"",
+        b"x",
+        b"\xff\xfe\0",
+        "ü\r\nx\n".encode(),
+        b"Subject: a\n\nb",
+        b"Subject: \xff\nX:",
+        b"x" * 1_200,
+    ):
+        try:
+            mail = queue(subject="Hi", attachments={"a.png": {"file": data, "mimetype": kind, "headers": header}})
+        except ValueError as error:
+            assert "'a.png'" in str(error)  # noqa: PT017
+        else:
+            assert on_the_wire(mail)
 
 
 @pytest.mark.skipif(django.VERSION < (6, 0), reason="Django 5.2 takes every type")

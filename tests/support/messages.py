@@ -17,6 +17,7 @@ from tests.support.message_parts import (
     attach,
     mime_parts,
     one_line_texts,
+    texts,
     triples,
     wrapped_texts,
 )
@@ -138,6 +139,7 @@ ODDITIES: list[Callable[[Any], object]] = [
     ),
     *(partial(_head, name="X-Odd", value=value) for value in ("a\r\nb", 7, None, "\udce9")),
     *(partial(_set, name=name, value="related") for name in ("mixed_subtype", "content_subtype")),
+    *(partial(_set, name=name, value=None) for name in ("reply_to", "attachments", "alternatives")),
     partial(_set, name="encoding", value=_charset()),
     partial(_set, name="message", value=SignedMessage("Own", "x", "a@example.com", ["b@example.com"]).message),
     partial(_set, name="to", value=("a@example.com",)),
@@ -148,10 +150,44 @@ ODDITIES: list[Callable[[Any], object]] = [
 
 @st.composite
 def messages(draw: st.DrawFn) -> EmailMessage:
-    """Messages of all sorts; one in five is odd."""
-    message = draw(ordinary_messages(CLASSES))
+    """Messages of all sorts; the better half of common shapes, and one in five is odd."""
+    message = draw(simple_messages() if draw(st.integers(0, 4)) < 3 else ordinary_messages(CLASSES))
     if draw(st.integers(0, 4)) == 0:
         draw(st.sampled_from(ODDITIES))(message)
+    return message
+
+
+harmless_texts = one_line_texts.map(lambda text: "".join(filter(str.isprintable, text)).replace("=?", "")[:900])
+simple_addresses = st.sampled_from(
+    ["jane@example.com", "Jane Doe <jane@example.com>", "jane+tag@example.com", "JANE@Example.COM", "o_h@b-c.example"]
+)
+simple_headers = st.dictionaries(
+    st.sampled_from(["X-Shop", "List-Unsubscribe", "List-Id", "X-" + "a" * 58, "X-" + "a" * 76]),
+    harmless_texts.map(lambda text: text or "x") | st.sampled_from(["", "x" * 900, "ü" * 300]),
+    max_size=2,
+) | st.just({"Message-ID": "<1.2@shop.example>"})
+
+
+@st.composite
+def simple_messages(draw: st.DrawFn) -> EmailMessage:
+    """What most programs send: a text, often with HTML, to addresses that need no quoting."""
+    message = EmailMultiAlternatives(
+        subject=draw(harmless_texts),
+        body=draw(texts),
+        from_email=draw(simple_addresses),
+        to=draw(st.lists(simple_addresses, min_size=1, max_size=3)),
+        cc=draw(st.lists(simple_addresses, max_size=1)),
+        bcc=draw(st.lists(simple_addresses, max_size=1)),
+        reply_to=draw(st.lists(simple_addresses, max_size=2)),
+        headers=draw(st.just({}) | simple_headers),
+    )
+    shape = draw(st.sampled_from(["text", "text", "html", "both"]))
+    if shape != "text":
+        message.body = message.body or "Hello"
+    if shape == "html":
+        message.content_subtype = "html"
+    elif shape == "both":
+        message.attach_alternative(draw(texts) or "<p>Hello</p>", "text/html")
     return message
 
 

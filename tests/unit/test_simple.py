@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+import time_machine
 from django.core.mail import EmailMessage, EmailMultiAlternatives
 from hypothesis import given
 from hypothesis import strategies as st
@@ -53,16 +54,16 @@ def messages(draw: st.DrawFn) -> EmailMultiAlternatives:
 
 def columns(email: Email) -> dict[str, Any]:
     found = {field.attname: getattr(email, field.attname) for field in Email._meta.concrete_fields}
-    headers = dict(found.pop("headers"))
-    return found | {"headers": {**headers, "Date": bool(headers.pop("Date"))}, "message_id": bool(found["message_id"])}
+    return found | {"message_id": bool(found["message_id"])}
 
 
 @given(messages())
 def test_what_is_not_built_would_have_been_built_and_given_the_same_row(made: EmailMultiAlternatives) -> None:
-    quick = simple_draft(made)
-    if quick is None:
-        return
-    slow = built_draft(made)
+    with time_machine.travel("2026-11-21T08:00:00Z", tick=False):
+        quick = simple_draft(made)
+        if quick is None:
+            return
+        slow = built_draft(made)
 
     assert columns(slow.email) == columns(quick.email)
     assert (None, None, []) == (slow.source, quick.source, slow.attachments)
@@ -125,6 +126,9 @@ NOT_SIMPLE = {
     "a quoted name": lambda: message(to=['"Doe, Jane" <jane@example.com>']),
     "an odd Message-ID": lambda: message(headers={"Message-ID": "<a b@c>"}),
     "an odd header": lambda: message(headers={"Date": "x"}),
+    "a header without a value": lambda: message(headers={"X-A": ""}),
+    "a long name of a header": lambda: message(headers={"X-" + "a" * 59: "x"}),
+    "headers that are none": lambda: with_attributes(extra_headers=None),
     "a header twice": lambda: message(headers={"X-A": "1", "X-a": "2"}),
 }
 
