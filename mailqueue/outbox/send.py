@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
+from dataclasses import fields
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -18,6 +19,8 @@ from mailqueue.outbox.messages import load
 from mailqueue.outbox.notice import announce, warn_of_other_transaction
 from mailqueue.outbox.request import Request, digest_of
 from mailqueue.queue.keys import fill_keys, take_keys
+
+ARGUMENTS = tuple(entry.name for entry in fields(Request))
 
 
 def send(  # noqa: PLR0913, PLR0917 - the arguments are post_office's
@@ -83,6 +86,8 @@ def send_many(kwargs_list: Iterable[Mapping[str, Any]]) -> list[Email | None]:
     Raises:
         whatever `send` raises; the error says which item it is about, counted from 0.
     """
+    if isinstance(kwargs_list, Mapping | str):
+        raise TypeError(f"send_many takes an iterable of dicts, not one {type(kwargs_list).__name__}.")
     return _queue(list(kwargs_list), names_position=True)
 
 
@@ -94,7 +99,7 @@ def _queue(arguments: Sequence[Mapping[str, Any]], *, names_position: bool) -> l
         composer = Composer(using=using, until=until_written)
         for position, given in enumerate(arguments):
             try:
-                request = Request(**given)
+                request = _request(given)
                 digests.append(digest_of(request))
                 drafts.append(composer.compose(request))
             except Exception as error:
@@ -106,6 +111,14 @@ def _queue(arguments: Sequence[Mapping[str, Any]], *, names_position: bool) -> l
         is_single = len(drafts) <= 1 and not any(digests) and not any(draft.has_extra_rows for draft in drafts)
         with nullcontext() if is_single else transaction.atomic(using=using):
             return _write(drafts, digests, using=using)
+
+
+def _request(given: Any) -> Request:
+    if not isinstance(given, Mapping):
+        raise TypeError(f"the arguments of a mail are a dict, not {type(given).__name__}.")
+    if unknown := [name for name in given if name not in ARGUMENTS]:
+        raise TypeError(f"send() has no argument {unknown[0]!r}; there are: {', '.join(ARGUMENTS)}.")
+    return Request(**given)
 
 
 def _write(drafts: Sequence[Draft], digests: Sequence[str | None], *, using: str) -> list[Email | None]:

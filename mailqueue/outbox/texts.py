@@ -71,10 +71,15 @@ class Texts:
 
 
 def _find(template: Any, language: str) -> EmailTemplate:
-    if not isinstance(template, EmailTemplate):
-        return get_email_template(template, language)
-    if language and template.language != language:
-        return template.translated_templates.get(language=language)
+    try:
+        if not isinstance(template, EmailTemplate):
+            return get_email_template(template, language)
+        if language and template.language != language:
+            return template.translated_templates.get(language=language)
+    except EmailTemplate.DoesNotExist as error:
+        name = template.name if isinstance(template, EmailTemplate) else template
+        where = f" in the language {language!r}" if language else ""
+        raise EmailTemplate.DoesNotExist(f"There is no EmailTemplate {name!r}{where}.") from error
     return template
 
 

@@ -213,3 +213,18 @@ def test_the_rows_that_a_backend_gives_out_are_complete() -> None:
     mails[0].subject = "changed"
     mails[0].save()
     assert {"changed", "Hi"} == set(Email.objects.values_list("subject", flat=True))
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ([{"to": JANE}], "item 0: send\\(\\) has no argument 'to'"),
+        ([item(0), "jane"], "item 1: the arguments of a mail are a dict, not str"),
+        (item(0), "takes an iterable of dicts, not one dict"),
+    ],
+)
+def test_what_is_no_list_of_arguments_is_refused_in_words_of_the_api(given: Any, words: str) -> None:
+    with pytest.raises(TypeError, match=words):
+        mailqueue.send_many(given)
+
+    assert not Email.objects.exists()

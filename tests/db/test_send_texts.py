@@ -126,8 +126,12 @@ CYCLE: dict[str, Any] = {}
 CYCLE["itself"] = CYCLE
 LATER = {"template": "welcome", "render_on_delivery": True}
 WRONG: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
-    "an unknown template": ({"template": "nothing"}, EmailTemplate.DoesNotExist, "does not exist"),
-    "an unknown language": ({"template": "welcome", "language": "fr"}, EmailTemplate.DoesNotExist, "does not exist"),
+    "an unknown template": ({"template": "nothing"}, EmailTemplate.DoesNotExist, "no EmailTemplate 'nothing'"),
+    "an unknown language": (
+        {"template": "welcome", "language": "fr"},
+        EmailTemplate.DoesNotExist,
+        "'welcome' in the language 'fr'",
+    ),
     "an unsaved template": ({"template": EmailTemplate(subject="Hi")}, ValueError, "save this EmailTemplate first"),
     "a subject beside it": ({"template": "welcome", "subject": "Hi"}, ValueError, "a template or subject"),
     "a text beside it": ({"template": "welcome", "message": "Hi"}, ValueError, "a template or message"),
