@@ -1,4 +1,7 @@
-"""Attachments in the admin, in the place of post_office's own: those of sensitive mail are shown to nobody."""
+"""Attachments in the admin, in the place of post_office's own: those of sensitive mail are shown to nobody.
+
+Whether an attachment that no mail has belonged to a sensitive one can't be told any more: it is not shown either.
+"""
 
 from typing import Any
 
@@ -6,7 +9,7 @@ import post_office.admin
 from django.contrib import admin
 from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest
-from post_office.models import Attachment
+from post_office.models import Attachment, Email
 
 from mailqueue.models import MailOptions
 
@@ -16,6 +19,7 @@ admin.site.unregister(Attachment)
 @admin.register(Attachment)
 class AttachmentAdmin(post_office.admin.AttachmentAdmin):  # type: ignore[misc]  # post_office has no types
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        mails = Email.objects.filter(attachments=OuterRef("pk"))
         sensitive = MailOptions.objects.filter(email__attachments=OuterRef("pk"), is_sensitive=True)
         attachments: QuerySet[Any] = super().get_queryset(request)
-        return attachments.exclude(Exists(sensitive))
+        return attachments.filter(Exists(mails)).exclude(Exists(sensitive))

@@ -168,7 +168,7 @@ def _answered(error: Exception) -> Answer | None:
     status = _http_status(error)
     if status is None:
         return None
-    return Answer(Stage.DATA, Reply(status, reason(error)), judge_http(status), name)
+    return Answer(Stage.DATA, Reply(status, reason(error), is_exception=True), judge_http(status), name)
 
 
 def _http_status(error: Exception) -> int | None:

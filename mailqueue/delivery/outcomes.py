@@ -58,6 +58,8 @@ class Reply:
     code: int
     text: str = ""
     enhanced: str = ""
+    is_exception: bool = False
+    """The code is an HTTP status and the text is an exception's own, not an SMTP server's words."""
 
     def __str__(self) -> str:
         return " ".join(part for part in (str(self.code or ""), self.enhanced, self.text) if part)

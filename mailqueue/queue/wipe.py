@@ -1,11 +1,13 @@
 """Wiping: what a sensitive mail says leaves the database in the transaction in which it is sent or expires."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connections, transaction
 from post_office.models import STATUS, Attachment
 
 from mailqueue.models import StopReason
@@ -34,6 +36,16 @@ WITH wiped AS (
 SELECT DISTINCT attachment_id FROM unlinked
 """
 
+# Equal content of several sensitive mails is one row: of two who wipe them at once, the second looks for links that
+# are left when the first has committed. Whoever uses the row for another mail (FOR KEY SHARE) is not waited for.
+QUEUE_UP = """
+SELECT FROM post_office_attachment a WHERE a.id IN (
+    SELECT l.attachment_id FROM post_office_attachment_emails l JOIN mailqueue_mailoptions o ON o.email_id = l.email_id
+    WHERE l.email_id = ANY(%s) AND o.is_sensitive AND o.wiped_at IS NULL
+)
+ORDER BY a.id FOR NO KEY UPDATE
+"""
+
 # Whoever is about to use one of them for another mail has locked it: it is left to him.
 LOCK = "SELECT id FROM post_office_attachment WHERE id = ANY(%s) ORDER BY id FOR UPDATE SKIP LOCKED"
 DROP = """
@@ -42,7 +54,48 @@ DELETE FROM post_office_attachment a WHERE a.id = ANY(%s)
 RETURNING a.file
 """
 
+NAMED = "SELECT file FROM post_office_attachment WHERE file = ANY(%s)"
+
 logger = logging.getLogger("mailqueue.sender")
+
+
+class Remover(Protocol):
+    """Removes files, now or later. It is called after the commit, and raises nothing."""
+
+    def __call__(self, names: Sequence[str], *, using: str) -> None: ...
+
+
+def remove_files(names: Sequence[str], *, using: str) -> None:
+    """Remove the files of attachments whose rows are gone, except what another row names. Raises nothing."""
+    try:
+        with connections[using].cursor() as cursor:
+            cursor.execute(NAMED, [list(names)])
+            named = {name for (name,) in cursor.fetchall()}
+    except Exception:  # the mail is settled all the same; what is ours, a sweep removes
+        logger.warning("attachment.kept", extra={"fields": {"file": ", ".join(names)}}, exc_info=True)
+    else:
+        for name in set(names) - named:
+            _remove_file(name)
+
+
+def _remove_file(name: str) -> None:
+    try:
+        Attachment._meta.get_field("file").storage.delete(name)
+    except Exception:  # a storage may raise anything
+        logger.warning("attachment.kept", extra={"fields": {"file": name}}, exc_info=True)
+
+
+_remover: ContextVar[Remover] = ContextVar("mailqueue_remover", default=remove_files)
+
+
+@contextmanager
+def removing_by(remover: Remover) -> Iterator[None]:
+    """Within, in this thread, let somebody else remove the files of wiped mail: a storage may be slow."""
+    token = _remover.set(remover)
+    try:
+        yield
+    finally:
+        _remover.reset(token)
 
 
 def wipe(cursor: Any, email_ids: Sequence[int]) -> None:
@@ -50,9 +103,13 @@ def wipe(cursor: Any, email_ids: Sequence[int]) -> None:
 
     Who it was for and when, the attempts and the answers stay. Attachments that no other mail has go too, their files
     after the commit: after a crash in between, files stay that no row names.
+
+    Raises:
+        OperationalError: somebody held an attachment for longer than the transaction's lock_timeout.
     """
     if not email_ids:
         return
+    cursor.execute(QUEUE_UP, [list(email_ids)])
     cursor.execute(WIPE, [list(email_ids)])
     if attachment_ids := [attachment_id for (attachment_id,) in cursor.fetchall()]:
         _drop(cursor, attachment_ids)
@@ -71,13 +128,5 @@ def _drop(cursor: Any, attachment_ids: Sequence[int]) -> None:
     except IntegrityError:
         logger.warning("attachment.kept", extra={"fields": {"attachments": list(attachment_ids)}}, exc_info=True)
     else:
-        transaction.on_commit(partial(_delete_files, names), using=using)
-
-
-def _delete_files(names: Sequence[str]) -> None:
-    storage = Attachment._meta.get_field("file").storage
-    for name in names:
-        try:
-            storage.delete(name)
-        except Exception:  # a storage may raise anything; the mail is settled all the same
-            logger.warning("attachment.kept", extra={"fields": {"file": name}}, exc_info=True)
+        if names:
+            transaction.on_commit(partial(_remover.get(), names, using=using), using=using)

@@ -48,7 +48,10 @@ def conclude(
 
 
 def discreet(outcome: Outcome) -> Outcome:
-    """Leave out what was said on this side of the wire: an exception may quote the mail. A server's words stay."""
+    """Leave out what was said on this side of the wire: an exception may quote the mail. An SMTP server's words stay.
+
+    Codes and the names of exceptions stay too.
+    """
     results = {
         address: replace(result, reply=_without_quotes(result.reply, outcome.error))
         for address, result in outcome.recipients.items()
@@ -57,9 +60,9 @@ def discreet(outcome: Outcome) -> Outcome:
 
 
 def _without_quotes(reply: Reply, error: str) -> Reply:
-    if reply.code or not error:
+    if not error or (reply.code and not reply.is_exception):
         return reply
-    return Reply(0, f"{error} (its text is left out, for the mail is sensitive)")
+    return Reply(reply.code, f"{error} (its text is left out, for the mail is sensitive)")
 
 
 def results_of(outcome: Outcome, *, recipients: Sequence[str]) -> dict[str, RecipientOutcome]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection
 from mailqueue.conf import Configuration
 from mailqueue.delivery.outcomes import Outcome, Reply, Stage, Verdict
 from mailqueue.queue.claim import Claim
+from mailqueue.queue.wipe import removing_by
 from mailqueue.queue.work import is_databases_trouble, is_locked
 from mailqueue.sender.database import Database, first_line
 from mailqueue.sender.jobs import Job
@@ -20,7 +21,7 @@ from mailqueue.sender.reaper import Reaper
 from mailqueue.sender.report import report
 from mailqueue.sender.rhythm import Rhythm
 from mailqueue.sender.stock import Stock
-from mailqueue.sender.sweeper import Sweeper
+from mailqueue.sender.sweeper import FileRemover, Sweeper
 from mailqueue.sender.turn import Turn, outcome_without_sending
 from mailqueue.sender.waker import Stop, Waker
 
@@ -49,6 +50,7 @@ class Sender:
         self._reaper = Reaper(folder, journal=self._journal, options=options, configuration=configuration)
         self._pool = Pool(options.concurrency, accepted=self._note_acceptance, wake=waker.wake)
         self._sweeper = Sweeper(using=options.using)
+        self._remover = FileRemover()
         self._rhythm = Rhythm(poll_seconds=configuration.POLL_SECONDS, listener=self._listener)
         self._renew_at = 0.0
         self._is_drained = self._is_stopping = False
@@ -61,7 +63,7 @@ class Sender:
         Raises nothing for what a mail, a server or the database does.
         """
         instrument("sender.started", sender=self.options.sender, concurrency=self.options.concurrency)
-        with self._waker.signals(self._stop):
+        with self._waker.signals(self._stop), removing_by(self._remover.remove):
             if not self.options.is_until_empty:
                 self._sweeper.start()
             self._reconnect()
@@ -267,6 +269,7 @@ class Sender:
                     "backend.not_waited_for", level=logging.WARNING, backend=backend, reason=without_addresses(reason)
                 )
         self._database.close()
+        self._remover.stop(timeout=LAST_MOMENT_SECONDS)
 
     def _abandon(self) -> None:
         """Leave deliveries to servers that do not answer: hand back what can't have been sent, own up to the rest."""

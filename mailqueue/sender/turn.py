@@ -95,6 +95,7 @@ class Turn:
     def _settle(self, cursor: Any, results: list[Result], effects: Effects) -> None:
         if not results:
             return
+        results = [(job, _tellable(job, outcome)) for job, outcome in results]
         settlements = [(job, self.conclusion(job, outcome)) for job, outcome in results]
         sensitive = {job.claim.email_id for job, _ in results if job.is_sensitive}
         closed = settle(cursor, [s for _, s in settlements], log_level=self.options.log_level, sensitive=sensitive)
@@ -115,7 +116,7 @@ class Turn:
         """Decide what becomes of a mail; asks nobody, and may be called from any thread."""
         return conclude(
             job.claim,
-            discreet(outcome) if job.is_sensitive else outcome,
+            _tellable(job, outcome),
             recipients=job.letter.recipients,
             history=job.history,
             configuration=self.configuration,
@@ -170,6 +171,10 @@ def outcome_without_sending(job: Job) -> Outcome | None:
     if recipients_of(job.email):
         return Outcome(Verdict.SENT, Stage.DONE)
     return Outcome(Verdict.FAIL, Stage.BUILD, blame=Blame.MESSAGE, reply=Reply(0, "The mail has no recipients."))
+
+
+def _tellable(job: Job, outcome: Outcome) -> Outcome:
+    return discreet(outcome) if job.is_sensitive else outcome
 
 
 def _in_plain_words(outcome: Outcome) -> Outcome:

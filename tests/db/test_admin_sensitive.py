@@ -112,6 +112,46 @@ def test_a_subject_that_nobody_may_read_can_not_be_found_out_by_searching(
     assert ([mail.pk] if is_found else []) == [found.pk for found in response.context["cl"].result_list]
 
 
+@pytest.mark.parametrize(
+    "lookup",
+    [
+        "subject__contains",
+        "message__startswith",
+        "html_message",
+        "context__code",
+        "headers__X-Code",
+        "attachments__isnull",
+        "mailqueue_source__isnull",
+        "mailqueue_source__message__contains",
+    ],
+)
+def test_what_nobody_may_read_can_not_be_found_out_by_an_address_that_filters(
+    admin_client: Client, lookup: str
+) -> None:
+    make_secret_mail()
+
+    assert 400 == admin_client.get(reverse(LIST), {lookup: SECRET}).status_code
+
+
+@pytest.mark.parametrize(
+    ("name", "lookup"),
+    [
+        ("admin:post_office_log_changelist", "email__subject__contains"),
+        ("admin:post_office_attachment_changelist", "emails__message__contains"),
+    ],
+)
+def test_it_can_not_be_found_out_through_other_lists_either(admin_client: Client, name: str, lookup: str) -> None:
+    assert 400 == admin_client.get(reverse(name), {lookup: SECRET}).status_code
+
+
+def test_the_list_can_be_narrowed_in_the_address_by_what_everybody_may_read(admin_client: Client) -> None:
+    mail = make_secret_mail()
+    make_mail(status=STATUS.sent)
+    response = admin_client.get(reverse(LIST), {"status__exact": STATUS.queued})
+
+    assert [mail.pk] == [found.pk for found in response.context["cl"].result_list]
+
+
 def test_the_question_before_a_requeue_shows_no_subject(admin_client: Client) -> None:
     mail = make_secret_mail(status=STATUS.sent)
     page = text_of(admin_client, "admin:resend", mail.pk)
@@ -135,6 +175,18 @@ def test_attachments_of_sensitive_mail_are_not_shown(admin_client: Client) -> No
     assert {hidden.name: 302, "shared.txt": 302, "bill.txt": 200} == {
         name: response.status_code for name, response in pages.items()
     }
+
+
+def test_attachments_that_no_mail_has_are_not_shown_for_it_may_have_been_a_sensitive_one(admin_client: Client) -> None:
+    mail = make_secret_mail()
+    attachment, _ = attach(mail)
+    mail.delete()
+    page = admin_client.get(reverse("admin:post_office_attachment_change", args=[attachment.pk]))
+
+    assert (SECRET in text_of(admin_client, "admin:post_office_attachment_changelist"), 302) == (
+        False,
+        page.status_code,
+    )
 
 
 def test_the_page_of_a_wiped_mail_says_so_and_offers_no_requeue(admin_client: Client) -> None:

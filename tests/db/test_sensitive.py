@@ -2,14 +2,18 @@
 
 import json
 import os
+import signal
+import sys
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from threading import Event, Thread
+from threading import enumerate as enumerate_threads
 from typing import Any
 
 import psycopg
 import pytest
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from post_office.models import STATUS, Attachment, Email, Log
@@ -17,20 +21,28 @@ from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 
 import mailqueue
 from mailqueue.conf import Configuration
+from mailqueue.delivery.django_backend import sending_failed
 from mailqueue.delivery.outcomes import Blame, Outcome, RecipientOutcome, Reply, Stage, Verdict
-from mailqueue.models import Attempt, AttemptOutcome, MailOptions, MailState, MessageSource, StopReason
+from mailqueue.models import Attempt, AttemptOutcome, BackendHealth, MailOptions, MailState, MessageSource, StopReason
 from mailqueue.queue.claim import Claim
 from mailqueue.queue.reap import reap
 from mailqueue.queue.settle import LogLevel, settle
 from mailqueue.queue.start import start
+from mailqueue.queue.wipe import removing_by, wipe
+from mailqueue.queue.work import is_locked, work
 from mailqueue.sender.jobs import Job
 from mailqueue.sender.journal import Acceptance, Journal
 from mailqueue.sender.options import Options
 from mailqueue.sender.plan import Plan
 from mailqueue.sender.reaper import Reaper
+from mailqueue.sender.sweeper import FileRemover
 from mailqueue.sender.turn import Turn, outcome_without_sending
 from tests.support.mails import SENDER, claimed, end_lease, make_mail, settlement, turn
+from tests.support.processes import running
 from tests.support.secrets import SECRET, attach, keep_source, make_secret_mail, traces
+from tests.support.senders import wait_until_sent
+from tests.support.smtp_server import SmtpServer
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.django_db
 
@@ -46,6 +58,10 @@ MIXED = Outcome(
         "bob@example.com": RecipientOutcome(Verdict.FAIL, Reply(550, "no such user")),
     },
 )
+
+
+class UnauthorizedError(Exception):
+    status_code = 401
 
 
 @pytest.fixture(autouse=True)
@@ -334,6 +350,163 @@ def test_an_attachment_that_a_project_refers_to_keeps_no_mail_from_being_settled
     assert ("sent", {"post_office_attachment"}, True) == (mailqueue.state(mail).state, traces(), file.exists())
     assert not mail.attachments.exists()
     assert "attachment.kept" in caplog.text
+
+
+def test_what_an_api_quotes_of_a_sensitive_mail_is_not_kept_with_its_backend_either(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    make_secret_mail()
+    caplog.set_level("INFO")
+    send(sending_failed(UnauthorizedError(f"refused: {SECRET}")))
+
+    assert {"post_office_email"} == traces()
+    assert ["data: 401 UnauthorizedError (its text is left out, for the mail is sensitive)"] == list(
+        BackendHealth.objects.values_list("shut_reason", flat=True)
+    )
+    assert ("backend.shut" in caplog.text, SECRET in caplog.text) == (True, False)
+
+
+def test_a_file_that_another_attachment_names_stays(
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+) -> None:
+    mail = make_secret_mail()
+    attachment, file = attach(mail)
+    Attachment.objects.create(name="copy.txt", file=attachment.file.name)
+    with django_capture_on_commit_callbacks(execute=True):
+        send(SENT)
+
+    assert (["copy.txt"], True) == (list(Attachment.objects.values_list("name", flat=True)), file.exists())
+
+
+def test_files_stay_where_the_database_is_gone_before_it_can_be_asked_about_them(
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    mail = make_secret_mail()
+    _, file = attach(mail)
+    with django_capture_on_commit_callbacks() as callbacks:
+        send(SENT)
+    with connection.execute_wrapper(fail):
+        for callback in callbacks:
+            callback()
+
+    assert (True, True) == (file.exists(), "attachment.kept" in caplog.text)
+
+
+def fail(*_: Any) -> None:
+    raise OperationalError("the connection is lost")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_who_removes_files_for_a_sender_is_asked_and_nobody_waits_for_the_storage() -> None:
+    mail = make_secret_mail()
+    attachment, file = attach(mail)
+    asked: list[tuple[list[str], str]] = []
+    with removing_by(lambda names, *, using: asked.append((list(names), using))):
+        send(SENT)
+
+    assert ([([attachment.file.name], "default")], True) == (asked, file.exists())
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_slow_storage_is_waited_for_by_a_thread_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    removed, is_ready = [], Event()
+    storage = Attachment._meta.get_field("file").storage
+    monkeypatch.setattr(storage, "delete", lambda name: removed.append(name) if is_ready.wait(30) else None)
+    remover = FileRemover()
+    with removing_by(remover.remove):
+        for _ in range(2):
+            attach(make_secret_mail())
+            send(SENT)
+    remover.stop(timeout=0)
+    before = list(removed)
+    is_ready.set()
+    remover.stop(timeout=30)
+
+    assert ([], 2) == (before, len(removed))
+
+
+ENDLESS = """
+import threading
+import django
+django.setup()
+from django.core.files.storage import FileSystemStorage
+from django.core.management import call_command
+def delete(self, name):
+    print("deleting", flush=True)
+    threading.Event().wait()
+FileSystemStorage.delete = delete
+call_command("send_queued_mail")
+"""
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_storage_that_never_answers_keeps_a_sender_neither_from_sending_nor_from_stopping(
+    database_url: str, media: Path, tmp_path: Path
+) -> None:
+    attach(make_secret_mail())
+    with SmtpServer() as server:
+        environment = {
+            "DATABASE_URL": database_url,
+            "EMAIL_URL": f"smtp://127.0.0.1:{server.port}",
+            "MEDIA_ROOT": str(media),
+            "MAILQUEUE_JSON": json.dumps({"STATE_DIR": str(tmp_path / "state"), "POLL_SECONDS": 0.2}),
+        }
+        with running(sys.executable, "-c", ENDLESS, env=environment) as sender:
+            sender.wait_for("deleting")
+            make_mail()
+            wait_until_sent(2)
+
+            assert sender.stop(signal.SIGTERM, seconds=6) == 0
+
+
+def test_who_has_no_files_to_remove_stops_at_once() -> None:
+    remover = FileRemover()
+    remover.stop(timeout=30)
+
+    assert not [thread for thread in enumerate_threads() if thread.name == "mailqueue-remover"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_attachment_that_two_senders_wipe_at_once_goes_with_the_second() -> None:
+    mail, other = make_secret_mail(status=STATUS.sent), make_secret_mail(status=STATUS.sent)
+    attachment, file = attach(mail)
+    other.attachments.add(attachment)
+    with turn() as cursor:
+        wipe(cursor, [mail.pk])
+        second = Thread(target=wipe_alone, args=(other,))
+        second.start()
+        wait_until(lambda: is_waited_for(cursor))
+    second.join(30)
+
+    assert (False, False, set()) == (Attachment.objects.exists(), file.exists(), traces())
+
+
+def wipe_alone(mail: Email) -> None:
+    with work("default", lock_timeout="30s") as cursor:
+        wipe(cursor, [mail.pk])
+    connection.close()
+
+
+def is_waited_for(cursor: Any) -> bool:
+    cursor.execute("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)")
+    return bool(cursor.fetchone()[0])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_attachment_that_somebody_has_locked_puts_the_settlement_off_and_loses_nothing(database_url: str) -> None:
+    mail = make_secret_mail()
+    attachment, file = attach(mail)
+    job = job_of(claim_one())
+    with psycopg.connect(database_url) as somebody:
+        somebody.execute("SELECT FROM post_office_attachment WHERE id = %s FOR UPDATE", [attachment.pk])
+        with pytest.raises(OperationalError) as raised:
+            make_turn().run(Plan(results=[(job, SENT)]))
+        before = mailqueue.state(mail).state
+    make_turn().run(Plan(results=[(job, SENT)]))
+
+    assert (True, "sending", "sent") == (is_locked(raised.value), before, mailqueue.state(mail).state)
+    assert (set(), False) == (traces(), file.exists())
 
 
 @pytest.mark.django_db(transaction=True)

@@ -1,8 +1,11 @@
 """From one outcome and the history to what becomes of the mail."""
 
+import smtplib
+
 import pytest
 
 from mailqueue.conf import Configuration
+from mailqueue.delivery.django_backend import sending_failed
 from mailqueue.delivery.outcomes import Blame, Outcome, RecipientOutcome, Reply, Stage, Trouble, Verdict
 from mailqueue.models import AttemptOutcome, StopReason
 from mailqueue.queue.claim import Claim
@@ -161,6 +164,19 @@ def test_discretion_leaves_out_what_an_exception_quotes_and_keeps_its_type_and_t
     text = "BadHeaderError (its text is left out, for the mail is sensitive)"
     assert [text, text] == [found.reply.text, found.recipients[ANN].reply.text]
     assert (answered, "BadHeaderError") == (found.recipients[BOB].reply, found.error)
+
+
+class ApiError(Exception):
+    status_code = 422
+
+
+def test_discretion_keeps_the_status_of_an_api_and_not_its_words_and_the_words_of_an_smtp_server() -> None:
+    by_api = sending_failed(ApiError("refused: {'subject': 'Your code: 4711'}"))
+    by_smtp = sending_failed(smtplib.SMTPDataError(554, b"5.7.1 spam"))
+    once = discreet(by_api)
+
+    assert "422 ApiError (its text is left out, for the mail is sensitive)" == str(once.reply)
+    assert (once, by_smtp) == (discreet(once), discreet(by_smtp))
 
 
 def test_text_that_the_database_would_refuse_is_made_harmless() -> None:
