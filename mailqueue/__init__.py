@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from mailqueue.api import cancel, hold, requeue, state
     from mailqueue.outbox.backend import AutonomousEmailBackend, EmailBackend
     from mailqueue.outbox.collect import collect
-    from mailqueue.outbox.envelope import MessageTooLargeError
     from mailqueue.outbox.send import send, send_many
+    from mailqueue.outbox.size import MessageTooLargeError
 
 __version__ = "0.1.0"
 __all__ = [
@@ -35,7 +35,7 @@ _HOMES = {
     "state": "mailqueue.api",
     "AutonomousEmailBackend": "mailqueue.outbox.backend",
     "EmailBackend": "mailqueue.outbox.backend",
-    "MessageTooLargeError": "mailqueue.outbox.envelope",
+    "MessageTooLargeError": "mailqueue.outbox.size",
     "collect": "mailqueue.outbox.collect",
     "send": "mailqueue.outbox.send",
     "send_many": "mailqueue.outbox.send",

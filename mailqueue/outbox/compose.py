@@ -17,7 +17,6 @@ from post_office.settings import get_message_id_fqdn
 from mailqueue.outbox.attachment_dicts import AttachmentDicts
 from mailqueue.outbox.attachments import Content
 from mailqueue.outbox.drafts import Draft
-from mailqueue.outbox.envelope import check_attached_size, check_file_sizes
 from mailqueue.outbox.identity import make_message_id
 from mailqueue.outbox.mailboxes import addresses_of
 from mailqueue.outbox.request import (
@@ -30,6 +29,7 @@ from mailqueue.outbox.request import (
     priority_of,
 )
 from mailqueue.outbox.rows import draft
+from mailqueue.outbox.size import check_attached_size, check_file_sizes
 from mailqueue.outbox.texts import Texts
 from mailqueue.outbox.trial import file_size, measured
 from mailqueue.queue.enqueue import database_time

@@ -15,6 +15,7 @@ from django.core.mail import EmailAttachment, EmailMessage
 from django.utils.functional import Promise
 
 from mailqueue.outbox.attachments import Content
+from mailqueue.outbox.storable import is_storable
 
 
 class NotStorableError(Exception):
@@ -33,11 +34,7 @@ def storable(value: Any) -> str:
     if not isinstance(value, str | Promise):
         raise NotStorableError
     text = str(value)
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise NotStorableError from None
-    if "\0" in text:
+    if not is_storable(text):
         raise NotStorableError
     return text
 

@@ -1,8 +1,7 @@
-"""What Django's SMTP backend would refuse when it sends, and what is too large: both are refused at the call."""
+"""What Django's SMTP backend would refuse when it sends is refused at the call."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from email.errors import HeaderParseError
 from email.headerregistry import parser  # type: ignore[attr-defined]
 from typing import Any
@@ -13,8 +12,8 @@ from django.core.mail.backends.smtp import EmailBackend as SmtpBackend
 from django.utils.encoding import force_str
 from django.utils.functional import Promise
 
-from mailqueue.conf import configuration
 from mailqueue.outbox.mailboxes import is_simple
+from mailqueue.outbox.size import alternatives_of, check_bytes, check_size, head_of
 
 PREPARE: Any = getattr(SmtpBackend, "prep_address", None)
 """Django 6.0 replaced the function `sanitize_address` by this method, which asks nothing of its backend."""
@@ -25,34 +24,6 @@ HEADER = re.compile(r"[!-9;-~]{1,60}")
 """Names that leave room for a value in their line, which Python needs."""
 FREE_HEADER = re.compile(r"(?:X|List)-[A-Za-z0-9-]+")
 """Headers that Python takes as mere text, whatever stands in them."""
-
-TEXT_FACTOR = 16
-"""The most bytes that a character of a text becomes: four of UTF-8, each quoted, in lines that are folded."""
-BASE64_PERCENT = 137
-"""Four bytes for three, and CR LF after every 76."""
-PART_BYTES = 4096
-"""The most bytes that the headers of a part become, beside what the caller gave."""
-
-
-class MessageTooLargeError(ValueError):
-    """The message is larger than MAILQUEUE["MAX_MESSAGE_BYTES"] allows."""
-
-    def __init__(self, size: int, limit: int) -> None:
-        super().__init__(
-            f"The message has {size:,} bytes, encoded; at most {limit:,} are allowed. "
-            'Send a link to what is attached, or raise MAILQUEUE["MAX_MESSAGE_BYTES"].'
-        )
-        self.size = size
-        self.limit = limit
-
-
-@dataclass(frozen=True, slots=True)
-class FileSize:
-    """What counts of a file that is to be attached: bytes, encoded as base64 or not, and the length of its head."""
-
-    head_length: int
-    size: int
-    is_encoded: bool
 
 
 def check_envelope(message: EmailMessage) -> None:
@@ -125,43 +96,7 @@ def check_content(message: EmailMessage, *, serialise: Callable[[], bytes]) -> N
     if _is_surely_serialisable(message):
         check_size(message, serialise=serialise)
     else:
-        _check_bytes(len(serialise()))
-
-
-def check_size(message: EmailMessage, *, serialise: Callable[[], bytes]) -> None:
-    """Refuse a message that is too large. Serialises only one that may be.
-
-    Raises:
-        MessageTooLargeError: it is larger than MAX_MESSAGE_BYTES.
-    """
-    if _most_bytes(message) > configuration().MAX_MESSAGE_BYTES:
-        _check_bytes(len(serialise()))
-
-
-def check_file_sizes(files: Iterable[FileSize]) -> None:
-    """Refuse, before any is read, files that can't fit into a message together.
-
-    Raises:
-        MessageTooLargeError: they alone are larger than MAX_MESSAGE_BYTES.
-    """
-    # A text becomes a quarter at best: four bytes of UTF-8 may be one in another charset.
-    _check_bytes(sum(file.size * 4 // 3 if file.is_encoded else file.size // 4 for file in files))
-
-
-def check_attached_size(message: EmailMessage, files: Iterable[FileSize], *, measure: Callable[[], int]) -> None:
-    """Refuse a message that is too large together with files that are not in it yet. Measures only one that may be.
-
-    Raises:
-        MessageTooLargeError: it is larger than MAX_MESSAGE_BYTES.
-    """
-    if _most_bytes(message) + sum(map(_most_bytes_of_file, files)) > configuration().MAX_MESSAGE_BYTES:
-        _check_bytes(measure())
-
-
-def _check_bytes(size: int) -> None:
-    limit = configuration().MAX_MESSAGE_BYTES
-    if size > limit:
-        raise MessageTooLargeError(size, limit)
+        check_bytes(len(serialise()))
 
 
 def _is_surely_serialisable(message: EmailMessage) -> bool:
@@ -176,19 +111,11 @@ def _is_surely_serialisable(message: EmailMessage) -> bool:
         and message.encoding is None
         and not {"message", "recipients"} & vars(message).keys()
         and settings.DEFAULT_CHARSET.lower() == "utf-8"
-        and all(_is_printable(text) for text in _head(message))
+        and all(_is_printable(text) for text in head_of(message))
         and all(_is_harmless_header(name, value) for name, value in message.extra_headers.items())
         and all(_is_harmless_part(part) for part in message.attachments or ())
-        and all(_is_mimetype(alternative[1]) for alternative in _alternatives(message))
+        and all(_is_mimetype(alternative[1]) for alternative in alternatives_of(message))
     )
-
-
-def _head(message: EmailMessage) -> Iterator[Any]:
-    yield message.subject
-    yield message.from_email
-    yield from message.to
-    yield from message.cc
-    yield from message.reply_to or ()
 
 
 def _is_printable(text: Any) -> bool:
@@ -212,35 +139,3 @@ def _is_harmless_part(part: Any) -> bool:
 
 def _is_mimetype(value: Any) -> bool:
     return isinstance(value, str) and MIMETYPE.fullmatch(value) is not None
-
-
-def _alternatives(message: EmailMessage) -> Iterable[Any]:
-    return getattr(message, "alternatives", None) or ()
-
-
-def _most_bytes(message: EmailMessage) -> float:
-    """Return a number that the encoded message is certainly not larger than."""
-    header_lengths = sum(len(str(name)) + len(str(value)) for name, value in message.extra_headers.items())
-    head = header_lengths + sum(len(str(text)) for text in _head(message)) + len(str(message.body))
-    parts = [(content, mimetype, "") for content, mimetype in _alternatives(message)]
-    for attachment in message.attachments or ():
-        if not isinstance(attachment, tuple | list):
-            return float("inf")
-        name, content, mimetype = attachment
-        parts.append((content, mimetype, name))
-    return TEXT_FACTOR * head + PART_BYTES + sum(_most_bytes_of(*part) for part in parts)
-
-
-def _most_bytes_of_file(file: FileSize) -> float:
-    factor = BASE64_PERCENT / 100 if file.is_encoded else TEXT_FACTOR
-    return PART_BYTES + TEXT_FACTOR * file.head_length + file.size * factor
-
-
-def _most_bytes_of(content: Any, mimetype: Any, name: Any) -> float:
-    beside = PART_BYTES + TEXT_FACTOR * (len(str(name)) + len(str(mimetype)))
-    if isinstance(content, str | Promise):
-        return beside + TEXT_FACTOR * len(str(content))
-    if not isinstance(content, bytes | bytearray):
-        return float("inf")
-    is_text = str(mimetype).startswith(("text/", "message/", "multipart/"))
-    return beside + len(content) * (TEXT_FACTOR if is_text else BASE64_PERCENT / 100)

@@ -4,6 +4,8 @@ from typing import Any
 
 from django.db.models import Model
 
+from mailqueue.outbox.storable import is_storable
+
 LIMIT = 255
 
 
@@ -24,14 +26,6 @@ def ref_text(ref: Any) -> str:
         raise TypeError(f"ref must be a text or a model instance, not {type(ref).__name__}.")
     if not 1 <= len(text) <= LIMIT:
         raise ValueError(f"ref must have 1 to {LIMIT} characters, not {len(text)}.")
-    if "\0" in text or not _is_utf8(text):
+    if not is_storable(text):
         raise ValueError(f"ref {text!r} holds characters that can't be stored.")
     return text
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

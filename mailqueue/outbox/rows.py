@@ -18,11 +18,12 @@ from mailqueue.outbox.addresses import join_addresses
 from mailqueue.outbox.attachments import Content
 from mailqueue.outbox.attributes import attributes_of
 from mailqueue.outbox.drafts import Draft
-from mailqueue.outbox.envelope import check_content, check_envelope, check_size
+from mailqueue.outbox.envelope import check_content, check_envelope
 from mailqueue.outbox.identity import make_message_id
 from mailqueue.outbox.parts import take_apart
 from mailqueue.outbox.serial import build, serialised
 from mailqueue.outbox.simple import simple_draft
+from mailqueue.outbox.size import check_size
 
 TEMPLATED = ("subject", "body", "from_email")
 """What may be left to a template that a mail service keeps."""

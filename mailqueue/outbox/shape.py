@@ -7,6 +7,7 @@ from django.core.mail import EmailAlternative, EmailAttachment, EmailMessage, Em
 from django.utils.functional import Promise
 
 from mailqueue.outbox.addresses import join_addresses, split_addresses
+from mailqueue.outbox.storable import is_storable, is_utf8
 
 SUBJECT_LIMIT = 989
 FROM_LIMIT = 254
@@ -86,7 +87,7 @@ def _is_plain_attachment(attachment: Any) -> bool:
     maintype, _, subtype = mimetype.partition("/")
     if not subtype or ";" in subtype or maintype == "message":
         return False
-    return isinstance(content, str) and _is_utf8(content) if maintype == "text" else isinstance(content, bytes)
+    return isinstance(content, str) and is_utf8(content) if maintype == "text" else isinstance(content, bytes)
 
 
 def _is_text(value: Any, *, limit: int | None = None) -> bool:
@@ -94,12 +95,4 @@ def _is_text(value: Any, *, limit: int | None = None) -> bool:
     if not isinstance(value, str | Promise):
         return False
     text = str(value)
-    return "\0" not in text and _is_utf8(text) and (limit is None or len(text) <= limit)
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    return is_storable(text) and (limit is None or len(text) <= limit)

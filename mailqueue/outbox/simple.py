@@ -23,6 +23,7 @@ from mailqueue.outbox.identity import make_message_id
 from mailqueue.outbox.mailboxes import is_simple
 from mailqueue.outbox.serial import HAS_POLICIES
 from mailqueue.outbox.shape import SUBJECT_LIMIT
+from mailqueue.outbox.storable import is_storable
 
 HEADER = re.compile(r"(?:X|List)(?:-[A-Za-z0-9]+)+")
 """Headers that Python and Django take as mere text."""
@@ -38,7 +39,7 @@ def simple_draft(message: EmailMessage) -> Draft | None:
     """
     body = message.body
     html = _html_of(message)
-    if html is None or not (_is_storable(body) and _is_storable(html) and _has_simple_head(message)):
+    if html is None or not (_is_plain_text(body) and _is_plain_text(html) and _has_simple_head(message)):
         return None
     if message.content_subtype == "html":
         body, html = "", body
@@ -125,13 +126,5 @@ def _is_harmless(text: Any) -> bool:
     return isinstance(text, str) and text.isprintable() and "=?" not in text
 
 
-def _is_storable(text: Any) -> bool:
-    if not isinstance(text, str) or "\0" in text or settings.DEFAULT_CHARSET.lower() != "utf-8":
-        return False
-    if text.isascii():
-        return True
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def _is_plain_text(text: Any) -> bool:
+    return isinstance(text, str) and is_storable(text) and settings.DEFAULT_CHARSET.lower() == "utf-8"

@@ -13,9 +13,9 @@ from post_office.models import Email
 
 from mailqueue.outbox.addresses import split_addresses
 from mailqueue.outbox.attachments import Content
-from mailqueue.outbox.envelope import FileSize
 from mailqueue.outbox.parts import take_reply_to
 from mailqueue.outbox.serial import build, serialised
+from mailqueue.outbox.size import FileSize
 from mailqueue.outbox.sources import Data, size_of
 
 BASE64_LINE = 57

@@ -505,7 +505,7 @@ def test_nothing_that_is_larger_than_the_limit_is_let_through(given: dict[str, A
             size = len(serialised(made_of(given)))
         except Exception:  # noqa: BLE001 - refused for what it is
             return
-        patch.setattr("mailqueue.outbox.envelope.configuration", lambda: Limit(int(size * share) - 1))
+        patch.setattr("mailqueue.outbox.size.configuration", lambda: Limit(int(size * share) - 1))
 
         assert queued([made_of(given)]) != 1
 

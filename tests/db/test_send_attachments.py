@@ -16,9 +16,9 @@ from pytest_django import Settings
 import mailqueue
 from mailqueue.outbox import attachment_dicts
 from mailqueue.outbox.attachment_dicts import AttachmentDicts
-from mailqueue.outbox.envelope import MessageTooLargeError
 from mailqueue.outbox.messages import letter_of, recipients_of
 from mailqueue.outbox.serial import serialised
+from mailqueue.outbox.size import MessageTooLargeError
 from tests.support.outbox import queueing
 from tests.support.sending import JANE, SHOP, loaded, on_the_wire, queue
 
