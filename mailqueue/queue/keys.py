@@ -61,8 +61,7 @@ def take_keys(cursor: Any, digests: Sequence[str], *, retention_days: float) -> 
 
 def fill_keys(cursor: Any, email_ids: Mapping[str, int]) -> None:
     """Say which mail was queued under each key that was taken."""
-    if email_ids:
-        cursor.execute(FILL, [list(email_ids), list(email_ids.values())])
+    cursor.execute(FILL, [list(email_ids), list(email_ids.values())])
 
 
 def forget_old_keys(cursor: Any, *, retention_days: float, limit: int) -> int:
