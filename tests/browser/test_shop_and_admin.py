@@ -7,6 +7,7 @@ from django.utils import timezone
 from playwright.sync_api import Page, expect
 from post_office.models import STATUS, Email, Log
 
+import mailqueue
 from mailqueue.models import Attempt, AttemptOutcome
 from mailqueue.ops.states import State, state_of
 from tests.browser.conftest import Shoot
@@ -179,3 +180,15 @@ def test_a_selection_is_sent_again_after_a_question(admin: Page, shoot: Shoot) -
     expect(admin.locator(".messagelist")).to_contain_text("3 mails were queued again.")
 
     assert {STATUS.queued} == set(Email.objects.values_list("status", flat=True))
+
+
+def test_a_sensitive_mail_shows_that_it_hides_what_it_says(admin: Page, shoot: Shoot) -> None:
+    mail = mailqueue.send("ann@example.com", subject="Your code: rosebud", message="rosebud", sensitive=True)
+    assert mail is not None
+    open_mail(admin, mail)
+    expect(admin.locator("body")).to_contain_text("sensitive")
+    expect(admin.locator("body")).not_to_contain_text("rosebud")
+    shoot(admin, "mail-sensitive")
+    admin.goto(LIST)
+    expect(admin.locator("#result_list")).not_to_contain_text("rosebud")
+    shoot(admin, "list-sensitive")
