@@ -25,6 +25,8 @@ from django.utils import timezone
 from hypothesis import HealthCheck, assume, given, note, settings
 from pytest_django import Settings
 
+from mailqueue.delivery.letter import UnreadableError
+from mailqueue.outbox.messages import source_of
 from mailqueue.outbox.simple import simple_draft
 from tests.support.fidelity import Journey, Wire, frozen, parsed, readable, sent_by_django, sent_by_outbox
 from tests.support.messages import builds_itself, messages, ordinary_messages
@@ -148,11 +150,21 @@ def test_a_backend_that_reads_the_parts_finds_those_that_the_caller_gave(message
     journey = sent_by_outbox(message)
     describe(message, journey)
     assume(isinstance(journey, Journey))
+    # The few that can't be taken apart are kept as bytes, which such a backend is refused: it sends nothing else instead.
+    if is_kept_whole(journey):
+        with pytest.raises(UnreadableError):
+            readable(journey.message)
+        return
     found = readable(journey.message)
     made = {"date", "message-id"} - {name for name, _ in wanted["headers"]}
     found["headers"] = [(name, value) for name, value in found["headers"] if name not in made]
 
     assert wanted == found
+
+
+def is_kept_whole(journey: Journey) -> bool:
+    source = source_of(journey.row)
+    return source is not None and source.message is not None
 
 
 def message(**fields: Any) -> EmailMultiAlternatives:
