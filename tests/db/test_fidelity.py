@@ -150,7 +150,7 @@ def test_a_backend_that_reads_the_parts_finds_those_that_the_caller_gave(message
     journey = sent_by_outbox(message)
     describe(message, journey)
     assume(isinstance(journey, Journey))
-    # The few that can't be taken apart are kept as bytes, which such a backend is refused: it sends nothing else instead.
+    # The few that can't be taken apart are kept as bytes. Such a backend is refused those.
     if is_kept_whole(journey):
         with pytest.raises(UnreadableError):
             readable(journey.message)
