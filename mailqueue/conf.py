@@ -62,6 +62,29 @@ def _one_of(*words: str) -> Callable[[Any], str | None]:
     return complaint
 
 
+LIMITS: Mapping[str, Callable[[Any], str | None]] = {
+    "per_second": _number(0, exclusive=True),
+    "per_day": _whole_number(1),
+    "connections": _whole_number(1),
+}
+"""What RATE_LIMITS may say of one backend: recipients per second and per day, and connections of all senders."""
+
+
+def _rate_limits(value: Any) -> str | None:
+    wanted = 'a dict like {"default": {"per_second": 14, "per_day": 50000, "connections": 3}}'
+    if not isinstance(value, Mapping):
+        return wanted
+    for alias, limits in value.items():
+        if not isinstance(alias, str) or not isinstance(limits, Mapping):
+            return wanted
+        for name, limit in limits.items():
+            if name not in LIMITS:
+                return f"{wanted}: {name!r} is not a limit"
+            if complaint := LIMITS[name](limit):
+                return f"{wanted}: {name} must be {complaint}"
+    return None
+
+
 def _path(value: Any) -> str | None:
     return None if isinstance(value, str | os.PathLike) and str(value) else "a path"
 
@@ -113,6 +136,8 @@ class Configuration:
     """With UNKNOWN_OUTCOME "resend": the pause before the one resend."""
     PROBE_DELAYS: tuple[float, ...] = _key((30, 60, 120, 300, 600), _seconds_list)
     """Pauses between probes of a backend that is shut; the last one repeats."""
+    RATE_LIMITS: Mapping[str, Mapping[str, float]] = _key(dict, _rate_limits)
+    """What a backend takes, by alias: recipients "per_second" and "per_day", "connections" of all senders together."""
     KEY_RETENTION_DAYS: float = _key(30, _number(0, exclusive=True, most=MOST_DAYS))
     """How many days a key of `mailqueue.send` keeps a second mail from being queued."""
     MAX_MESSAGE_BYTES: int = _key(50 * 1024 * 1024, _whole_number(1))

@@ -3,7 +3,8 @@
 An open `Attempt` is the claim on a mail, a closed one is its history; `MailState` says why a mail with status
 "failed" does not go out; `MessageSource` keeps what post_office's `Email` can't hold; `MailOptions` keeps what the
 caller asked for, `MailKey` that a mail was queued under a key; `AttachmentDigest` finds content that is stored
-already; `BackendHealth` is the breaker that all senders share. post_office stays the owner of the mail.
+already; `BackendHealth` is what all senders know of a backend, `RefusedFrom` which sender addresses it refuses,
+`SenderProcess` who is sending. post_office stays the owner of the mail.
 """
 
 from django.db import models
@@ -72,6 +73,14 @@ class Attempt(models.Model):
     enhanced_code = models.CharField(_("enhanced status code"), max_length=16, default="", blank=True)
     reply = models.TextField(_("reply"), default="", blank=True)
     error = models.CharField(_("error"), max_length=255, default="", blank=True)
+    queue_id = models.CharField(
+        _("queue id"),
+        max_length=255,
+        default="",
+        db_default="",
+        blank=True,
+        help_text=_("Under which the mail server knows the mail that it took."),
+    )
     recipients = models.JSONField(_("recipients"), null=True)
 
     objects = AttemptQuerySet.as_manager()
@@ -234,21 +243,86 @@ class AttachmentDigest(models.Model):
 
 
 class BackendHealth(models.Model):
-    """The breaker of one delivering backend, shared by all senders.
+    """What all senders know of one delivering backend, and what a person has ordered for it.
 
-    No row, or `shut_at` empty: mail flows. `shut_at` set: nothing is claimed but one mail per `probe_at`.
+    No row: mail flows. `shut_at` set: nothing is claimed but one mail per `probe_at`. `paused_at` set: nothing at all,
+    until a person resumes it. Every column beside `max_…` and `pause…` is the senders' own.
     """
 
     alias = models.CharField(_("backend"), max_length=64, primary_key=True)
-    failure_count = models.PositiveIntegerField(_("failures in a row"), default=0)
+    failure_count = models.PositiveIntegerField(_("failures in a row"), default=0, db_default=0)
     shut_at = models.DateTimeField(_("shut at"), null=True)
-    shut_reason = models.TextField(_("reason"), default="", blank=True)
+    shut_reason = models.TextField(_("reason"), default="", db_default="", blank=True)
     probe_at = models.DateTimeField(_("next probe at"), null=True)
-    probe_count = models.PositiveIntegerField(_("probes"), default=0)
+    probe_count = models.PositiveIntegerField(_("probes"), default=0, db_default=0)
+
+    paused_at = models.DateTimeField(_("paused at"), null=True)
+    paused_by = models.CharField(_("paused by"), max_length=255, default="", db_default="", blank=True)
+    pause_note = models.TextField(_("why it is paused"), default="", db_default="", blank=True)
+
+    max_per_second = models.FloatField(
+        _("recipients per second"), null=True, blank=True, help_text=_("Empty: what RATE_LIMITS says.")
+    )
+    max_per_day = models.PositiveIntegerField(
+        _("recipients per day"), null=True, blank=True, help_text=_("Empty: what RATE_LIMITS says.")
+    )
+    max_connections = models.PositiveIntegerField(
+        _("connections"), null=True, blank=True, help_text=_("Of all senders together. Empty: what RATE_LIMITS says.")
+    )
+
+    connection_limit = models.PositiveIntegerField(_("connections for now"), null=True)
+    connections_changed_at = models.DateTimeField(_("connections changed at"), null=True)
+
+    tokens = models.FloatField(_("recipients that may go now"), default=0, db_default=0)
+    tokens_at = models.DateTimeField(_("counted at"), null=True)
+    throttled_at = models.DateTimeField(_("throttled at"), null=True)
+    throttled_rate = models.FloatField(_("rate when it was throttled"), null=True)
+    throttle_count = models.PositiveIntegerField(_("times throttled in a row"), default=0, db_default=0)
+    resting_until = models.DateTimeField(_("resting until"), null=True)
+    day_began_at = models.DateTimeField(_("day began at"), null=True)
+    day_count = models.PositiveIntegerField(_("recipients of this day"), default=0, db_default=0)
 
     class Meta:
         verbose_name = _("backend")
         verbose_name_plural = _("backends")
+        permissions = [("pause_backend", "Can pause and resume backends")]
 
     def __str__(self) -> str:
         return self.alias
+
+
+class RefusedFrom(models.Model):
+    """That a server refuses mail from this From address: mail that has it is held instead of offered, for a while."""
+
+    id = models.BigAutoField(primary_key=True)
+    backend = models.CharField(_("backend"), max_length=64)
+    from_email = models.CharField(_("from"), max_length=254)
+    reply = models.TextField(_("reply"), default="", db_default="", blank=True)
+    refused_at = models.DateTimeField(_("refused at"))
+
+    class Meta:
+        verbose_name = _("refused sender address")
+        verbose_name_plural = _("refused sender addresses")
+        constraints = [models.UniqueConstraint(fields=["backend", "from_email"], name="mailqueue_refused_from")]
+
+    def __str__(self) -> str:
+        return self.from_email
+
+
+class SenderProcess(models.Model):
+    """A sender that is alive, or was a moment ago: what a backend allows is shared out among those that are seen."""
+
+    name = models.CharField(_("name"), max_length=255, primary_key=True)
+    host = models.CharField(_("host"), max_length=255)
+    version = models.CharField(_("version"), max_length=32)
+    backends = models.JSONField(_("backends"), help_text=_("Only mail of these; empty: of all."))
+    connection_count = models.PositiveIntegerField(_("connections"))
+    started_at = models.DateTimeField(_("started at"))
+    seen_at = models.DateTimeField(_("last seen at"))
+
+    class Meta:
+        verbose_name = _("sender")
+        verbose_name_plural = _("senders")
+
+    def __str__(self) -> str:
+        return self.name

@@ -38,6 +38,7 @@ class Verdict(StrEnum):
     RETRY = "retry"
     FAIL = "fail"
     DEFER = "defer"
+    HOLD = "hold"
     UNKNOWN = "unknown"
 
 
@@ -47,8 +48,29 @@ class Trouble(StrEnum):
     NONE = "none"
     CONNECT = "connect"
     """Counts one on the breaker."""
+    CROWDED = "crowded"
+    """Counts one on the breaker, and halves the connections."""
+    BUSY = "busy"
+    """Halves the connections."""
+    THROTTLED = "throttled"
+    """Cuts the rate."""
+    SENDER = "sender"
+    """Refuses this From, and perhaps no other."""
+    POLICY = "policy"
+    """Refuses what the mail says, as spam for example: told to a person when it becomes many, never shut for it."""
     SHUT = "shut"
     """Opens the breaker at once: credentials, quota, certificates."""
+
+
+class Pace(StrEnum):
+    """When a retry is due."""
+
+    SCHEDULE = "schedule"
+    """After the next of the retry delays."""
+    MAILBOX = "mailbox"
+    """Every four hours, for a day: somebody has to empty a mailbox."""
+    AT_ONCE = "at_once"
+    """In the next transaction; costs no attempt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +82,8 @@ class Reply:
     enhanced: str = ""
     is_exception: bool = False
     """The code is an HTTP status and the text is an exception's own, not an SMTP server's words."""
+    retry_after: float | None = None
+    """The server's hint when to try again (seconds)."""
 
     def __str__(self) -> str:
         return " ".join(part for part in (str(self.code or ""), self.enhanced, self.text) if part)
@@ -74,6 +98,7 @@ class Judgement:
     trouble: Trouble = Trouble.NONE
     close: bool = False
     """The connection must not be used again."""
+    pace: Pace = Pace.SCHEDULE
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +107,7 @@ class RecipientOutcome:
 
     verdict: Verdict
     reply: Reply
+    pace: Pace = Pace.SCHEDULE
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,3 +126,6 @@ class Outcome:
     error: str = ""
     """The name of the exception type, where one was raised."""
     recipients: Mapping[str, RecipientOutcome] = field(default_factory=dict)
+    pace: Pace = Pace.SCHEDULE
+    queue_id: str = ""
+    """Under which the server, or the mail service, knows the mail that it took."""

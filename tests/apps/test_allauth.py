@@ -10,7 +10,7 @@ from allauth.account.models import EmailAddress
 from django.test import Client
 from pytest_django import Settings
 
-from tests.support.smtp_server import SmtpServer
+from mailqueue.testing.smtp_server import SmtpServer
 
 pytestmark = pytest.mark.django_db(transaction=True, serialized_rollback=True)
 

@@ -10,8 +10,8 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from helpdesk.models import FollowUp, Ticket
 from post_office.models import Attachment, Email
 
+from mailqueue.testing.smtp_server import Accepted, SmtpServer
 from tests.apps.desk import BOSS, DESK, VISITOR, WATCHER, Desk, make_desk
-from tests.support.smtp_server import Accepted, SmtpServer
 
 pytestmark = pytest.mark.django_db(transaction=True, serialized_rollback=True)
 

@@ -7,7 +7,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from tests.support.smtp_server import SmtpServer
+from mailqueue.testing.smtp_server import SmtpServer
 
 pytestmark = pytest.mark.django_db(transaction=True, serialized_rollback=True)
 

@@ -11,8 +11,8 @@ from helpdesk.models import Ticket
 from post_office.models import STATUS, Email
 from pytest_django import Settings
 
+from mailqueue.testing.smtp_server import Silence, SmtpServer
 from tests.apps.desk import VISITOR, WATCHER, Desk, make_desk
-from tests.support.smtp_server import Silence, SmtpServer
 
 pytestmark = pytest.mark.django_db(transaction=True, serialized_rollback=True)
 

@@ -18,8 +18,8 @@ from mailqueue.delivery.django_backend import DjangoCarrier
 from mailqueue.delivery.outcomes import Verdict
 from mailqueue.delivery.smtp import SmtpCarrier
 from mailqueue.outbox.backend import EmailBackend as QueueingBackend
+from mailqueue.testing.smtp_server import SmtpServer
 from tests.support.letters import OPEN, letter
-from tests.support.smtp_server import SmtpServer
 
 SMTP = "django.core.mail.backends.smtp.EmailBackend"
 LOCMEM = "django.core.mail.backends.locmem.EmailBackend"

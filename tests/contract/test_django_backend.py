@@ -11,8 +11,8 @@ from mailqueue.delivery.django_backend import DjangoCarrier, addressed
 from mailqueue.delivery.letter import Letter
 from mailqueue.delivery.outcomes import Blame, Outcome, Reply, Stage, Trouble, Verdict
 from mailqueue.delivery.smtp import IDLE_SECONDS
+from mailqueue.testing.smtp_server import Drop, SmtpServer, Unanswered
 from tests.support.letters import CLOSED, OPEN, RECIPIENT, SENDER, ScriptedFence, broken_letter, letter, message
-from tests.support.smtp_server import Drop, SmtpServer, Unanswered
 
 SENT = (Verdict.SENT, Stage.DONE, Blame.NONE, Trouble.NONE)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.smtp_server import Silence, SmtpServer
+from mailqueue.testing.smtp_server import Silence, SmtpServer
 
 MAIL = b"Message-ID: <1@example.com>\r\nSubject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\n\r\n.hidden\r\n"
 

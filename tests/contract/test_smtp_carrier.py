@@ -10,8 +10,8 @@ from django.core.mail.backends.smtp import EmailBackend
 from mailqueue.delivery.letter import Letter
 from mailqueue.delivery.outcomes import Blame, Outcome, Reply, Stage, Trouble, Verdict
 from mailqueue.delivery.smtp import IDLE_SECONDS, LIFE_SECONDS, MAILS_PER_CONNECTION, SmtpCarrier
+from mailqueue.testing.smtp_server import CERTIFICATE, Command, CutBody, Drop, Silence, SmtpServer, Unanswered
 from tests.support.letters import CLOSED, OPEN, RECIPIENT, SENDER, ScriptedFence, broken_letter, letter, message
-from tests.support.smtp_server import CERTIFICATE, Command, CutBody, Drop, Silence, SmtpServer, Unanswered
 
 SHORT_SECONDS = 0.3
 LARGE_BODY = "0123456789 " * 700_000

@@ -15,8 +15,8 @@ from django.core.mail.backends.smtp import EmailBackend
 from mailqueue.delivery.letter import Letter
 from mailqueue.delivery.outcomes import Blame, Outcome, RecipientOutcome, Reply, Stage, Trouble, Verdict
 from mailqueue.delivery.smtp import SmtpCarrier
+from mailqueue.testing.smtp_server import SmtpServer
 from tests.support.letters import OPEN, RECIPIENT, SENDER, letter
-from tests.support.smtp_server import SmtpServer
 
 JURGEN = "jürgen@example.net"
 UTF8 = ("8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES")

@@ -32,9 +32,9 @@ from mailqueue import AutonomousEmailBackend
 from mailqueue.delivery.backends import delivers_to_itself
 from mailqueue.outbox import autonomous
 from mailqueue.outbox import notice as notice_module
+from mailqueue.testing.smtp_server import SmtpServer
 from tests.support.sender_fixtures import queueing, senders, server
 from tests.support.senders import Senders, subjects_of
-from tests.support.smtp_server import SmtpServer
 from tests.support.waiting import wait_until
 
 __all__ = ["queueing", "senders", "server"]

@@ -37,11 +37,11 @@ from mailqueue.sender.plan import Plan
 from mailqueue.sender.reaper import Reaper
 from mailqueue.sender.sweeper import FileRemover
 from mailqueue.sender.turn import Turn, outcome_without_sending
+from mailqueue.testing.smtp_server import SmtpServer
 from tests.support.mails import SENDER, claimed, end_lease, make_mail, settlement, turn
 from tests.support.processes import running
 from tests.support.secrets import SECRET, attach, keep_source, make_secret_mail, traces
 from tests.support.senders import wait_until_sent
-from tests.support.smtp_server import SmtpServer
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.django_db

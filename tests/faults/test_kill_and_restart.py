@@ -14,6 +14,7 @@ from django.db import connections
 from post_office.models import STATUS, Email
 
 from mailqueue.models import Attempt, BackendHealth
+from mailqueue.testing.smtp_server import SmtpServer
 from project.dev.postgres import EmbeddedPostgres
 from tests.support.postgres import private_postgres
 from tests.support.senders import (
@@ -26,7 +27,6 @@ from tests.support.senders import (
     subjects_of,
     wait_until_sent,
 )
-from tests.support.smtp_server import SmtpServer
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)

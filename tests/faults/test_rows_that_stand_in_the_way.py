@@ -12,8 +12,8 @@ from post_office import mail as post_office_mail
 from post_office.models import STATUS, Email
 
 from mailqueue.models import Attempt
+from mailqueue.testing.smtp_server import Command, SmtpServer
 from tests.support.senders import Senders, queue_mails, wait_until_sent
-from tests.support.smtp_server import Command, SmtpServer
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)

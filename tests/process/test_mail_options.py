@@ -13,9 +13,9 @@ from post_office.models import STATUS, Email
 import mailqueue
 from mailqueue.models import MailOptions
 from mailqueue.ops.states import State
+from mailqueue.testing.smtp_server import SmtpServer, Unanswered
 from tests.support.secrets import SECRET, attach, make_secret_mail, traces
 from tests.support.senders import Senders, subjects_of, wait_until_sent
-from tests.support.smtp_server import SmtpServer, Unanswered
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)

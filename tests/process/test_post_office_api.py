@@ -15,9 +15,9 @@ from pytest_django import Settings
 
 from mailqueue.models import Attempt
 from mailqueue.ops.states import State, state_of
+from mailqueue.testing.smtp_server import Accepted, SmtpServer
 from tests import settings as given
 from tests.support.senders import Senders
-from tests.support.smtp_server import Accepted, SmtpServer
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

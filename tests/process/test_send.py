@@ -10,8 +10,8 @@ from post_office.models import STATUS, Email, EmailTemplate
 from pytest_django import Settings
 
 import mailqueue
+from mailqueue.testing.smtp_server import SmtpServer
 from tests.support.senders import Senders, statuses
-from tests.support.smtp_server import SmtpServer
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

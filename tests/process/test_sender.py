@@ -15,9 +15,9 @@ from django.db import connection, connections, transaction
 from post_office.models import STATUS, Attachment, Email
 
 from mailqueue.models import Attempt, BackendHealth
+from mailqueue.testing.smtp_server import Command, Silence, SmtpServer, Unanswered
 from tests.support.processes import MANAGE, run
 from tests.support.senders import Senders, copies, queue_mails, statuses, subjects_of, wait_until_sent
-from tests.support.smtp_server import Command, Silence, SmtpServer, Unanswered
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from mailqueue.testing.smtp_server import SmtpServer
 from tests.support.outbox import queueing
 from tests.support.senders import Senders
-from tests.support.smtp_server import SmtpServer
 
 __all__ = ["queueing", "senders", "server"]
 

@@ -10,8 +10,8 @@ from typing import Any
 from django.core.mail import EmailMessage
 from post_office.models import STATUS, Email
 
+from mailqueue.testing.smtp_server import SmtpServer
 from tests.support.processes import MANAGE, RunningProcess, running
-from tests.support.smtp_server import SmtpServer
 from tests.support.waiting import wait_until
 
 BATCH = 500

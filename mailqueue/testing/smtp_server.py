@@ -14,8 +14,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from tests.support.smtp_script import Command, CutBody, Drop, Script, Silence, Step, Unanswered
-from tests.support.smtp_session import Session
+from mailqueue.testing.smtp_script import Command, CutBody, Drop, Script, Silence, Step, Unanswered
+from mailqueue.testing.smtp_session import Session
 
 __all__ = ["Accepted", "Command", "CutBody", "Drop", "Session", "Silence", "SmtpServer", "Unanswered"]
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from tests.support.smtp_session import Session
+    from mailqueue.testing.smtp_session import Session
 
 
 @dataclass(frozen=True, slots=True)

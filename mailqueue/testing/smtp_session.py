@@ -4,10 +4,10 @@ import asyncio
 import base64
 from typing import TYPE_CHECKING, cast
 
-from tests.support.smtp_script import Command, CutBody, Drop, Silence, Unanswered
+from mailqueue.testing.smtp_script import Command, CutBody, Drop, Silence, Unanswered
 
 if TYPE_CHECKING:
-    from tests.support.smtp_server import SmtpServer
+    from mailqueue.testing.smtp_server import SmtpServer
 
 END_OF_BODY = b"\r\n.\r\n"
 NEEDS_UTF8 = "553 5.6.7 Address needs SMTPUTF8"
@@ -237,7 +237,8 @@ class Session(asyncio.Protocol):
             self._say("334 ")
 
     def _authenticate(self, response: str) -> None:
-        assert self._challenged is not None
+        if self._challenged is None:
+            raise RuntimeError("nobody was asked for credentials")
         self._challenged.append(base64.b64decode(response).decode())
         mechanism, *responses = self._challenged
         if mechanism == "LOGIN" and len(responses) < 2:
