@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from pathlib import Path
@@ -11,6 +11,8 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
+
+from mailqueue import reply_rules
 
 HOUR = 3600
 MOST_SECONDS = 1_000_000_000
@@ -138,6 +140,8 @@ class Configuration:
     """Pauses between probes of a backend that is shut; the last one repeats."""
     RATE_LIMITS: Mapping[str, Mapping[str, float]] = _key(dict, _rate_limits)
     """What a backend takes, by alias: recipients "per_second" and "per_day", "connections" of all senders together."""
+    REPLY_RULES: Mapping[str, Sequence[Mapping[str, Any]]] = _key(dict, reply_rules.complaint)
+    """A project's own rules for the replies of its mail servers, by alias or "*" for all; they go before ours."""
     KEY_RETENTION_DAYS: float = _key(30, _number(0, exclusive=True, most=MOST_DAYS))
     """How many days a key of `mailqueue.send` keeps a second mail from being queued."""
     MAX_MESSAGE_BYTES: int = _key(50 * 1024 * 1024, _whole_number(1))

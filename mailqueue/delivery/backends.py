@@ -2,7 +2,6 @@
 
 import threading
 import warnings
-from functools import partial
 from typing import Any, TypeAlias
 
 from django.conf import settings
@@ -11,8 +10,13 @@ from django.core.mail.backends.smtp import EmailBackend as SmtpBackend
 from django.utils.module_loading import import_string
 from post_office import settings as post_office
 
+from mailqueue.conf import configuration
 from mailqueue.delivery.django_backend import DjangoCarrier
+from mailqueue.delivery.project_rules import with_own_rules
+from mailqueue.delivery.rules import Rule
 from mailqueue.delivery.smtp import SmtpCarrier
+from mailqueue.delivery.smtplib_traps import with_timeout
+from mailqueue.reply_rules import ALL_BACKENDS
 
 AnyCarrier: TypeAlias = SmtpCarrier | DjangoCarrier
 
@@ -95,9 +99,17 @@ def carrier_for(alias: str) -> AnyCarrier:
             lane, f"The mail backend {lane!r} queues to mailqueue itself: name one that delivers."
         )
     backend = _make(lane)
+    rules = _rules_of(lane)
     if isinstance(backend, SmtpBackend) and _is_plain(type(backend)):
-        return SmtpCarrier(backend)
-    return DjangoCarrier(partial(_make, lane))
+        return SmtpCarrier(backend, rules=rules)
+    return DjangoCarrier(lambda: with_timeout(_make(lane)), rules=rules)
+
+
+def _rules_of(lane: str) -> tuple[Rule, ...]:
+    """The rules of the project for this backend, those for all backends, and those that everybody has."""
+    given = configuration().REPLY_RULES
+    own = [rules for alias, rules in given.items() if alias != ALL_BACKENDS and canonical(alias) == lane]
+    return with_own_rules([rule for rules in (*own, given.get(ALL_BACKENDS, ())) for rule in rules])
 
 
 def class_path(alias: str) -> str:

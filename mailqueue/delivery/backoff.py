@@ -17,3 +17,8 @@ def retry_delay(
     """
     delay = delays[min(max(counted_attempts, 1), len(delays)) - 1]
     return delay * (1 + jitter * (2 * random() - 1))
+
+
+def hinted_delay(hint: float, *, jitter: float = 0.1, random: Callable[[], float] = _random.random) -> float:
+    """Give the seconds to wait where the server said how long: a little more, and never less."""
+    return hint * (1 + jitter * random())

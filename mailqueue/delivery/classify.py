@@ -7,24 +7,34 @@ code, and its first digit (RFC 5321, section 4.2.1).
 import re
 import smtplib
 import ssl
+from collections.abc import Sequence
 
-from mailqueue.delivery.outcomes import Blame, Judgement, Reply, Stage, Verdict
-from mailqueue.delivery.rules import (
+from mailqueue.delivery.hints import retry_hint
+from mailqueue.delivery.judgements import (
     COUNTED,
-    ENHANCED_VERDICTS,
     FAIL,
-    HTTP_JUDGEMENTS,
     LOST,
-    RCPT_CODE_VERDICTS,
     RETRY,
-    RULES,
     SENT,
-    SESSION,
     SHUT,
+    THROTTLED,
+    UNFORESEEN,
     UNKNOWN,
 )
+from mailqueue.delivery.outcomes import Blame, Judgement, Reply, Stage, Verdict
+from mailqueue.delivery.rules import ENHANCED_VERDICTS, RULES, SESSION, Rule
 
 REPLY_LENGTH = 1_000
+
+HTTP_JUDGEMENTS = {
+    400: FAIL,
+    401: SHUT,
+    402: SHUT,
+    403: SHUT,
+    413: FAIL,
+    422: FAIL,
+    429: THROTTLED,
+}
 
 _LOSSES = (
     ConnectionError,
@@ -34,30 +44,63 @@ _LOSSES = (
     ssl.SSLSyscallError,
     ssl.SSLZeroReturnError,
 )
-_PASSING_BUILD_ERRORS = (MemoryError, ConnectionError, TimeoutError)
-"""An attachment's storage may be away for a moment, and memory comes back; nothing else in a build mends itself."""
+_PASSING_BUILD_ERRORS = (ConnectionError, TimeoutError)
+"""An attachment's storage may be away for a moment; nothing else in a build mends itself, but for memory."""
 
 
-def judge(*, stage: Stage, reply: Reply | None = None, error: BaseException | None = None) -> Judgement:
+def judge(
+    *,
+    stage: Stage,
+    reply: Reply | None = None,
+    error: BaseException | None = None,
+    rules: Sequence[Rule] = RULES,
+) -> Judgement:
     """Classify one failure: what the server replied at this stage, or what was raised there instead of a reply.
 
     Total: gives a judgement for every combination (DESIGN, section 5). Positive replies are judged too: 2xx after the
-    final dot is sent; anywhere else they are what was not expected.
+    final dot is sent; anywhere else they are what was not expected. `rules` are read in their order.
     """
     if stage is Stage.DONE:
         return SENT
     if stage is Stage.BUILD:
-        return RETRY if isinstance(error, _PASSING_BUILD_ERRORS) else FAIL
-    return _unanswered(stage, error) if reply is None else _answered(stage, reply)
+        return _unbuilt(error)
+    return _unanswered(stage, error) if reply is None else _answered(stage, reply, rules)
 
 
-def _answered(stage: Stage, reply: Reply) -> Judgement:
+def judge_surprise(stage: Stage) -> Judgement:
+    """Judge an exception that nobody foresaw, by the stage that it interrupted."""
+    if stage is Stage.FINAL_DOT:
+        return UNKNOWN
+    return COUNTED if stage in SESSION else UNFORESEEN
+
+
+def judge_http(reply: Reply, *, rules: Sequence[Rule] = RULES) -> Judgement:
+    """Classify what a mail service's API answered: the reply's code is the HTTP status."""
+    return _by_rule(Stage.DATA, reply, rules) or HTTP_JUDGEMENTS.get(reply.code, RETRY)
+
+
+def _unbuilt(error: BaseException | None) -> Judgement:
+    if isinstance(error, MemoryError):
+        return UNFORESEEN
+    return RETRY if isinstance(error, _PASSING_BUILD_ERRORS) else FAIL
+
+
+def _answered(stage: Stage, reply: Reply, rules: Sequence[Rule]) -> Judgement:
     if 200 <= reply.code < 400:
         return SENT if stage is Stage.FINAL_DOT and reply.code < 300 else _unclear(stage)
-    for rule in RULES:
-        if rule.matches(stage=stage, reply=reply):
-            return rule.judgement
+    judgement = _by_rule(stage, reply, rules)
+    if judgement is not None:
+        return judgement
     return COUNTED if stage in SESSION else _by_code(stage, reply)
+
+
+def _by_rule(stage: Stage, reply: Reply, rules: Sequence[Rule]) -> Judgement | None:
+    """Before a mail is named nothing can be its fault, whatever a rule says."""
+    for rule in rules:
+        is_possible = stage not in SESSION or rule.judgement.verdict is Verdict.DEFER
+        if is_possible and rule.matches(stage=stage, reply=reply):
+            return rule.judgement
+    return None
 
 
 def _unanswered(stage: Stage, error: BaseException | None) -> Judgement:
@@ -74,10 +117,7 @@ def _unclear(stage: Stage) -> Judgement:
 
 
 def _by_code(stage: Stage, reply: Reply) -> Judgement:
-    verdict = ENHANCED_VERDICTS.get(reply.enhanced)
-    if verdict is None and not reply.enhanced and stage is Stage.RCPT:
-        verdict = RCPT_CODE_VERDICTS.get(reply.code)
-    verdict = verdict or _by_digit(reply)
+    verdict = ENHANCED_VERDICTS.get(reply.enhanced) or _by_digit(reply)
     if verdict is None:
         return _unclear(stage)
     return Judgement(verdict, Blame.RECIPIENT if stage is Stage.RCPT else Blame.MESSAGE)
@@ -91,11 +131,6 @@ def _by_digit(reply: Reply) -> Verdict | None:
     return Verdict.FAIL if 5 in digits else None
 
 
-def judge_http(status: int) -> Judgement:
-    """Classify the HTTP status that a mail service's API answered with."""
-    return HTTP_JUDGEMENTS.get(status, RETRY)
-
-
 _ENHANCED = re.compile(r"([245]\.\d{1,3}\.\d{1,3})(?:\s+|$)")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\s]+")
 
@@ -104,15 +139,15 @@ def parse_reply(code: int, raw: bytes | str) -> Reply:
     """Read one SMTP reply, its lines already without the basic code, as smtplib gives it.
 
     The lines become one text of at most `REPLY_LENGTH` characters, without control characters (Postgres takes no NUL)
-    and without the enhanced code that servers repeat on each line (RFC 2034).
+    and without the enhanced code that servers repeat on each line (RFC 2034). A refusal may say when to come again.
     """
     enhanced, texts = "", []
     for line in _decode(raw).splitlines():
         match = _ENHANCED.match(line.strip())
         enhanced = enhanced or (match[1] if match else "")
         texts.append(line.strip()[match.end() :] if match and match[1] == enhanced else line)
-    text = _CONTROL.sub(" ", " ".join(texts)).strip()
-    return Reply(code, text[:REPLY_LENGTH], enhanced)
+    text = _CONTROL.sub(" ", " ".join(texts)).strip()[:REPLY_LENGTH]
+    return Reply(code, text, enhanced, retry_after=retry_hint(text) if code >= 400 else None)
 
 
 def _decode(raw: bytes | str) -> str:

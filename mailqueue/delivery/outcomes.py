@@ -71,6 +71,8 @@ class Pace(StrEnum):
     """Every four hours, for a day: somebody has to empty a mailbox."""
     AT_ONCE = "at_once"
     """In the next transaction; costs no attempt."""
+    THREE_TIMES = "three_times"
+    """As SCHEDULE, but no more than three times: nobody knows what is wrong."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,8 @@ PREPARES = hasattr(EmailBackend, "prep_address")
 
 _SIMPLE = re.compile(r"[\w+-]+(\.[\w+-]+)*@[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63})*", re.ASCII | re.IGNORECASE)
 """What needs no preparation by any rule; most addresses are like this, and parsing one takes 100 µs."""
+_PATH = re.compile(r'<(?:"(?:[^"\\]|\\.)*"|[^<>" ])*>')
+"""One pair of angle brackets without spaces: what follows them would be parameters of the command."""
 
 
 def path_of(address: str, message: EmailMessage, *, backend: EmailBackend) -> str:
@@ -25,6 +27,8 @@ def path_of(address: str, message: EmailMessage, *, backend: EmailBackend) -> st
     path = smtplib.quoteaddr(_prepared(str(address), message, backend=backend))
     if not path.isprintable():
         raise ValueError(f"Invalid address {address!r}: only printable characters can be sent")
+    if not _PATH.fullmatch(path):
+        raise ValueError(f"Invalid address {address!r}: an angle bracket, a quote or a space too many")
     return path
 
 

@@ -5,12 +5,14 @@ from collections.abc import Callable, Sequence
 
 from django.core.mail.backends.smtp import EmailBackend
 
+from mailqueue.delivery.judgements import LOST
 from mailqueue.delivery.letter import Fence, Letter
 from mailqueue.delivery.outcomes import Blame, Outcome, Reply, Stage, Trouble, Verdict
-from mailqueue.delivery.rules import FAIL, FAIL_RECIPIENT, LOST
+from mailqueue.delivery.rules import RULES, Rule
 from mailqueue.delivery.smtp_connection import LeaseLostError, SmtpConnection
 from mailqueue.delivery.smtp_line import ExchangeFailedError
 from mailqueue.delivery.tally import Answer, Tally
+from mailqueue.delivery.unsendable import not_without_utf8, too_large
 from mailqueue.delivery.wire import SealedLetter, seal
 
 MAILS_PER_CONNECTION = 100
@@ -21,8 +23,15 @@ IDLE_SECONDS = 8.0
 class SmtpCarrier:
     """A `Carrier` that speaks SMTP with the settings of a Django SMTP backend. Owned by one thread."""
 
-    def __init__(self, backend: EmailBackend, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        backend: EmailBackend,
+        *,
+        rules: Sequence[Rule] = RULES,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._backend = backend
+        self._rules = rules
         self._clock = clock
         self._connection: SmtpConnection | None = None
         self._opened_at = self._used_at = 0.0
@@ -35,14 +44,14 @@ class SmtpCarrier:
         """Deliver one letter. Never raises: what nobody foresaw is judged by the stage that it interrupted."""
         try:
             sealed = seal(letter, self._backend)
-        except Exception as error:  # noqa: BLE001 - a build may raise anything: templates, storages, message classes
+        except BaseException as error:  # noqa: BLE001 - templates, storages, message classes; SystemExit ends no thread
             return Answer.lost(Stage.BUILD, error).outcome()
         try:
             return self._deliver(sealed, fence)
         except Exception as error:  # noqa: BLE001 - the outer guard: the connection's thread lives
             stage = self._connection.stage if self._connection else Stage.CONNECT
             self._drop()
-            return Answer.lost(stage, error).outcome()
+            return Answer.surprise(stage, error).outcome()
 
     def is_connected(self) -> bool:
         return self._connection is not None
@@ -85,7 +94,7 @@ class SmtpCarrier:
                 return outcome
 
     def _connect(self) -> SmtpConnection:
-        self._connection = SmtpConnection(self._backend)
+        self._connection = SmtpConnection(self._backend, rules=self._rules)
         self._opened_at = self._used_at = self._clock()
         self._mail_count = 0
         return self._connection
@@ -94,14 +103,16 @@ class SmtpCarrier:
         """One mail transaction (RFC 5321, section 3.3)."""
         tally = Tally()
         if letter.needs_utf8 and not connection.offers_utf8:
-            tally = Tally(refused=_not_without_utf8(letter))
+            tally = Tally(refused=not_without_utf8(letter))
             if letter.without_utf8 is None:
                 return tally.outcome()
             letter = letter.without_utf8
+        if not connection.offers_eight_bits:
+            letter = letter.in_seven_bits()
         if 0 < connection.size_limit < len(letter.content):
-            return _too_large(letter, connection)
+            return too_large(letter, limit=connection.size_limit)
         self._mail_count += 1
-        opened = Answer.to(Stage.MAIL, connection.mail(letter))
+        opened = connection.answer(Stage.MAIL, connection.mail(letter))
         if not _is_positive(opened.reply):
             refusal = _going_on(opened)
             self._reset()
@@ -113,23 +124,29 @@ class SmtpCarrier:
         return tally.outcome(self._hand_over(connection, letter, fence))
 
     def _name_recipients(self, connection: SmtpConnection, letter: SealedLetter, tally: Tally) -> None:
-        """Offer every recipient. A reply that ends the session ends it for all of them: nobody has the mail then."""
+        """Offer every recipient, until the server takes no more.
+
+        A reply that ends the session ends it for all of them: nobody has the mail then.
+        """
         for recipient, path in letter.forward_paths.items():
-            answer = Answer.to(Stage.RCPT, connection.rcpt(path))
+            if tally.is_over:
+                tally.unoffered.append(recipient)
+                continue
+            answer = connection.answer(Stage.RCPT, connection.rcpt(path))
             if _is_positive(answer.reply):
                 tally.accepted.append(recipient)
             else:
-                tally.refused[recipient] = _going_on(answer)
+                tally.refuse(recipient, _going_on(answer))
 
     def _hand_over(self, connection: SmtpConnection, letter: SealedLetter, fence: Fence) -> Answer:
         """Send the message itself; give the answer that holds for every recipient who was accepted."""
-        ready = Answer.to(Stage.DATA, connection.data())
+        ready = connection.answer(Stage.DATA, connection.data())
         if ready.reply.code != 354:
             answer = self._ended(ready)
             self._reset()
             return answer
         try:
-            return self._ended(Answer.to(Stage.FINAL_DOT, connection.body(letter.content, fence)))
+            return self._ended(connection.answer(Stage.FINAL_DOT, connection.body(letter.content, fence)))
         except ExchangeFailedError as failure:
             if failure.answer.stage is not Stage.FINAL_DOT:
                 raise
@@ -175,27 +192,3 @@ def _closed_while_idle(failure: ExchangeFailedError) -> bool:
 
 def _lease_lost(error: LeaseLostError) -> Outcome:
     return Outcome(Verdict.DEFER, Stage.BODY, Blame.BACKEND, Trouble.NONE, Reply(0, str(error)), "LeaseLost")
-
-
-def _too_large(letter: SealedLetter, connection: SmtpConnection) -> Outcome:
-    text = f"the message has {len(letter.content)} octets, the server takes {connection.size_limit} (SIZE)"
-    return Outcome(FAIL.verdict, Stage.MAIL, FAIL.blame, FAIL.trouble, Reply(0, text, "5.3.4"))
-
-
-def _not_without_utf8(letter: SealedLetter) -> dict[str, Answer]:
-    """Refuse the recipients who can't be reached, for an address needs what the server doesn't offer."""
-    others = letter.without_utf8.forward_paths if letter.without_utf8 else {}
-    judgement = FAIL_RECIPIENT if others else FAIL
-    odd = [path for path in (letter.reverse_path, *letter.forward_paths.values()) if not path.isascii()]
-    return {
-        recipient: Answer(Stage.MAIL, _needs_utf8([path] if path in odd else odd), judgement)
-        for recipient, path in letter.forward_paths.items()
-        if recipient not in others
-    }
-
-
-def _needs_utf8(paths: Sequence[str]) -> Reply:
-    """RFC 6531, section 3.5, has the enhanced code."""
-    names = ", ".join(paths) or "an address in the header"
-    text = f"{names}: non-ASCII characters before the @ need SMTPUTF8, which the server does not offer"
-    return Reply(0, text, "5.6.7")

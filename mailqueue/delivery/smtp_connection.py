@@ -4,14 +4,16 @@ import select
 import smtplib
 import socket
 import ssl
+from collections.abc import Sequence
 
 from django.core.mail.backends.smtp import EmailBackend
 
 from mailqueue.delivery.letter import Fence
 from mailqueue.delivery.outcomes import Reply, Stage
+from mailqueue.delivery.rules import RULES, Rule
 from mailqueue.delivery.smtp_line import COMMAND_SECONDS, ExchangeFailedError, SmtpLine
-from mailqueue.delivery.tally import Answer
 from mailqueue.delivery.wire import SealedLetter, stuffed
+from mailqueue.faults import reach
 
 CONNECT_SECONDS = 15.0
 DATA_BLOCK_SECONDS = 120.0
@@ -30,8 +32,8 @@ class SmtpConnection(SmtpLine):
     Raises `ExchangeFailedError` from the constructor and from every command that gets no usable reply.
     """
 
-    def __init__(self, backend: EmailBackend) -> None:
-        super().__init__(backend)
+    def __init__(self, backend: EmailBackend, *, rules: Sequence[Rule] = RULES) -> None:
+        super().__init__(backend, rules=rules)
         try:
             self._open()
         except BaseException:
@@ -48,12 +50,18 @@ class SmtpConnection(SmtpLine):
     def offers_utf8(self) -> bool:
         return self._smtp.has_extn("smtputf8")
 
+    @property
+    def offers_eight_bits(self) -> bool:
+        return self._smtp.has_extn("8bitmime")
+
     def mail(self, letter: SealedLetter) -> Reply:
         size = f" SIZE={len(letter.content)}" if self._smtp.has_extn("size") else ""
         # RFC 6531, section 3.4: the parameter is what allows UTF-8 in this command and in those for the recipients.
-        utf8 = " SMTPUTF8 BODY=8BITMIME" if letter.needs_utf8 else ""
+        utf8 = " SMTPUTF8" if letter.needs_utf8 else ""
+        has_eight_bits = letter.needs_utf8 or (letter.has_eight_bits and self.offers_eight_bits)
+        body = " BODY=8BITMIME" if has_eight_bits else ""
         self._smtp.command_encoding = "utf-8" if letter.needs_utf8 else "ascii"
-        return self._command(Stage.MAIL, f"MAIL FROM:{letter.reverse_path}{utf8}{size}")
+        return self._command(Stage.MAIL, f"MAIL FROM:{letter.reverse_path}{utf8}{body}{size}")
 
     def rcpt(self, forward_path: str) -> Reply:
         return self._command(Stage.RCPT, f"RCPT TO:{forward_path}")
@@ -71,6 +79,7 @@ class SmtpConnection(SmtpLine):
         self._enter(Stage.BODY, DATA_BLOCK_SECONDS)
         for start in range(0, len(lines), BLOCK_BYTES):
             self._send(lines[start : start + BLOCK_BYTES])
+        reach("in_data")
         if not fence.is_open():
             raise LeaseLostError("the lease ended before the final dot")
         self._expect_silence()
@@ -140,7 +149,7 @@ class SmtpConnection(SmtpLine):
 
     def _require(self, reply: Reply, code: int) -> None:
         if reply.code != code:
-            raise ExchangeFailedError(Answer.to(self.stage, reply))
+            raise ExchangeFailedError(self.answer(self.stage, reply))
 
     def _expect_silence(self) -> None:
         """Find out what the server has already said or closed: a loss after the final dot would leave it unknown."""
@@ -148,7 +157,7 @@ class SmtpConnection(SmtpLine):
         # TLS has records of its own that make the socket readable.
         if sock is None or isinstance(sock, ssl.SSLSocket) or not _is_readable(sock):
             return
-        raise ExchangeFailedError(Answer.to(self.stage, self._read()))
+        raise ExchangeFailedError(self.answer(self.stage, self._read()))
 
 
 def _is_readable(sock: socket.socket) -> bool:

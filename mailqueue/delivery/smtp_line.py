@@ -1,7 +1,7 @@
 """The line to an SMTP server: every exchange has a stage and a time-out, and every loss is told as what it was."""
 
 import smtplib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
@@ -10,6 +10,8 @@ from django.core.mail.utils import DNS_NAME
 
 from mailqueue.delivery.classify import parse_reply
 from mailqueue.delivery.outcomes import Reply, Stage
+from mailqueue.delivery.rules import RULES, Rule
+from mailqueue.delivery.secrets import Secrets
 from mailqueue.delivery.tally import Answer
 
 T = TypeVar("T")
@@ -38,12 +40,18 @@ class GarbledReplyError(Exception):
 class SmtpLine:
     """smtplib's commands with our time-outs. Raises `ExchangeFailedError` where no usable reply comes."""
 
-    def __init__(self, backend: EmailBackend) -> None:
+    def __init__(self, backend: EmailBackend, *, rules: Sequence[Rule] = RULES) -> None:
         self.stage = Stage.CONNECT
         """The stage last entered: tells a caller what a surprise may have interrupted."""
         self._backend = backend
+        self._secrets = Secrets(backend)
+        self._rules = rules
         self._smtp = smtplib.SMTP(local_hostname=DNS_NAME.get_fqdn())
         self._limited: float | None = None
+
+    def answer(self, stage: Stage, reply: Reply) -> Answer:
+        """Judge a reply by the rules of this backend."""
+        return Answer.to(stage, reply, rules=self._rules)
 
     def quit(self) -> None:
         """Say goodbye and close; whatever the server makes of it."""
@@ -66,6 +74,7 @@ class SmtpLine:
 
     def _reply(self, call: Callable[[], tuple[int, bytes]]) -> Reply:
         code, raw = self._exchange(call)
+        raw = self._secrets.hide(raw)
         if not 200 <= code <= 599:
             raise self._lost(GarbledReplyError(code, raw))
         return parse_reply(code, raw)
@@ -84,8 +93,8 @@ class SmtpLine:
         try:
             return call()
         except smtplib.SMTPAuthenticationError as error:
-            reply = parse_reply(error.smtp_code, error.smtp_error)
-            raise ExchangeFailedError(Answer.to(self.stage, reply)) from error
+            reply = parse_reply(error.smtp_code, self._secrets.hide(error.smtp_error))
+            raise ExchangeFailedError(self.answer(self.stage, reply)) from error
         except (OSError, ValueError, OverflowError) as error:
             raise self._lost(error) from error
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.header import decode_header, make_header
 from email.headerregistry import AddressHeader
 from email.policy import SMTP, SMTPUTF8
@@ -11,6 +11,8 @@ from typing import Any
 from django.core.mail import EmailMessage
 from django.core.mail.backends.smtp import EmailBackend
 
+from mailqueue.delivery.eight_bit import in_seven_bits
+from mailqueue.delivery.heads import check_heads
 from mailqueue.delivery.letter import Letter
 from mailqueue.delivery.paths import PREPARES, path_of
 
@@ -27,6 +29,18 @@ class SealedLetter:
     """An address has non-ASCII characters before the @, which only SMTPUTF8 can carry (RFC 6531)."""
     without_utf8: "SealedLetter | None" = None
     """What can go without SMTPUTF8 of a letter that needs it: the same mail for the other recipients."""
+    may_be_encoded: bool = False
+    """Django has built the message: it may be encoded otherwise. Who builds it himself gets his own octets."""
+
+    @property
+    def has_eight_bits(self) -> bool:
+        return not self.content.isascii()
+
+    def in_seven_bits(self) -> "SealedLetter":
+        """The same letter for a server that does not offer 8BITMIME (RFC 6152)."""
+        if not (self.may_be_encoded and self.has_eight_bits) or self.needs_utf8:
+            return self
+        return replace(self, content=in_seven_bits(self.content))
 
 
 def seal(letter: Letter, backend: EmailBackend) -> SealedLetter:
@@ -38,13 +52,14 @@ def seal(letter: Letter, backend: EmailBackend) -> SealedLetter:
     forward_paths = {recipient: path_of(recipient, message, backend=backend) for recipient in letter.recipients}
     # Named in the header, though perhaps not to be sent to any more.
     others = [path_of(address, message, backend=backend) for address in (*message.to, *message.cc) if address]
+    is_djangos = type(message).message is EmailMessage.message
     if all(path.isascii() for path in (reverse_path, *forward_paths.values(), *others)):
-        return SealedLetter(reverse_path, forward_paths, _serialised(message))
+        return SealedLetter(reverse_path, forward_paths, _serialised(message), may_be_encoded=is_djangos)
     content, has_utf8_header = _serialised_for_utf8(message)
     reachable = {recipient: path for recipient, path in forward_paths.items() if path.isascii()}
     without_utf8 = None
     if reachable and reverse_path.isascii() and not has_utf8_header:
-        without_utf8 = SealedLetter(reverse_path, reachable, _serialised(message))
+        without_utf8 = SealedLetter(reverse_path, reachable, _serialised(message), may_be_encoded=is_djangos)
     return SealedLetter(reverse_path, forward_paths, content, needs_utf8=True, without_utf8=without_utf8)
 
 
@@ -54,24 +69,38 @@ def stuffed(content: bytes) -> bytes:
 
 
 def _serialised(message: EmailMessage) -> bytes:
-    if PREPARES:
-        return _ended(message.message(policy=SMTP).as_bytes())
-    mime: Any = message.message()
-    return _ended(mime.as_bytes(linesep="\r\n"))
+    mime = _built(message, policy=SMTP)
+    return _ended(mime.as_bytes() if PREPARES else mime.as_bytes(linesep="\r\n"))
+
+
+def _built(message: EmailMessage, *, policy: Any) -> Any:
+    mime: Any = message.message(policy=policy) if PREPARES else message.message()
+    check_heads(mime)
+    return mime
+
+
+_LINE_END = re.compile(rb"\r\n|\r|\n")
 
 
 def _ended(content: bytes) -> bytes:
+    """Let every line end in CRLF, and in nothing else.
+
+    Servers that take a bare CR or LF for the end of a line may take what stands between two of them for the end of
+    the mail, and what follows for commands (SMTP smuggling).
+    """
+    if not content.count(b"\r\n") == content.count(b"\r") == content.count(b"\n"):
+        content = _LINE_END.sub(b"\r\n", content)
     return content if content.endswith(b"\r\n") else content + b"\r\n"
 
 
 def _serialised_for_utf8(message: EmailMessage) -> tuple[bytes, bool]:
     """Return the message with addresses in UTF-8 (RFC 6532), and whether its header can't be without that."""
+    mime = _built(message, policy=SMTPUTF8)
     if PREPARES:
-        mime: Any = message.message(policy=SMTPUTF8)
         headers = [value for value in mime.values() if isinstance(value, AddressHeader)]
         has_utf8 = any(not address.username.isascii() for header in headers for address in header.addresses)
         return _ended(mime.as_bytes()), has_utf8
-    return _in_utf8(message.message())
+    return _in_utf8(mime)
 
 
 _ADDRESS_LINE = re.compile(rb"(?im)^(from|sender|reply-to|to|cc|resent-[a-z]+):[^\r\n]*(\r\n[ \t][^\r\n]*)*")

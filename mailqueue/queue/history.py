@@ -9,13 +9,15 @@ from mailqueue.delivery.outcomes import Stage, Verdict
 from mailqueue.models import FINAL_OUTCOMES, AttemptOutcome
 
 HISTORY = """
-SELECT a.email_id, a.outcome, a.is_counted, a.stage, a.recipients,
+SELECT a.email_id, a.outcome, a.is_counted, a.stage, a.reply_code, a.error, a.recipients,
     extract(epoch FROM now() - a.claimed_at)::float8, coalesce(a.finished_at <= s.stopped_at, false)
 FROM mailqueue_attempt a LEFT JOIN mailqueue_mailstate s ON s.email_id = a.email_id
 WHERE a.email_id = ANY(%s) AND a.outcome IS NOT NULL ORDER BY a.email_id, a.id
 """
 
-SESSION_STAGES = frozenset({Stage.MAIL, Stage.RCPT, Stage.DATA, Stage.BODY})
+SESSION_STAGES = frozenset({Stage.MAIL, Stage.RCPT, Stage.DATA, Stage.BODY, Stage.FINAL_DOT})
+SERVICE_CLOSING = 421
+_VERDICTS = tuple(Verdict)
 
 
 @dataclass(slots=True)
@@ -28,12 +30,18 @@ class History:
     """Seconds since the first of them, by the database's clock."""
     deferred: int = 0
     """Attempts of this round that the backend broke off in the middle of the session."""
+    busy: int = 0
+    """Those of them in which the server closed after it had been told the sender."""
+    raised: int = 0
+    """Counted attempts of this round that ended with an exception, and without a word of a server."""
     unknown: int = 0
     """Attempts of this round of which nobody knows how they ended."""
     accepted: set[str] = field(default_factory=set)
     """Recipients who have the mail, since it was last sent in full."""
     refused: set[str] = field(default_factory=set)
     """Recipients who were refused for good in this round."""
+    is_damaged: bool = False
+    """What an attempt says of the recipients can't be read: who has the mail is not known."""
 
     def add(
         self,
@@ -41,26 +49,41 @@ class History:
         outcome: str,
         is_counted: bool,
         stage: str = "",
-        recipients: dict[str, Any] | None = None,
+        reply_code: int | None = None,
+        error: str = "",
+        recipients: Any = None,
         ago: float = 0.0,
         was_stopped: bool = False,
     ) -> None:
         """Take in the next closed attempt, in order; `was_stopped` says that the mail was stopped at or after it."""
-        for address, result in (recipients or {}).items():
-            if result["verdict"] == Verdict.SENT:
-                self.accepted.add(address)
-            elif result["verdict"] == Verdict.FAIL:
-                self.refused.add(address)
+        self._take_in({} if recipients is None else recipients)
         if is_counted:
             self.first_counted_ago = self.first_counted_ago if self.counted else ago
             self.counted += 1
-        self.deferred += outcome == AttemptOutcome.DEFERRED and stage in SESSION_STAGES
+            self.raised += bool(error) and reply_code is None
+        if outcome == AttemptOutcome.DEFERRED and stage in SESSION_STAGES:
+            self.deferred += 1
+            self.busy += reply_code == SERVICE_CLOSING and stage != Stage.MAIL
         self.unknown += outcome == AttemptOutcome.UNKNOWN
         if was_stopped or outcome in FINAL_OUTCOMES:
             self._begin_round(keep_accepted=outcome != AttemptOutcome.SENT)
 
+    def _take_in(self, recipients: Any) -> None:
+        """Take in what was said of each recipient, as the database has it: people change tables by hand."""
+        if not isinstance(recipients, dict):
+            self.is_damaged = True
+            return
+        for address, result in recipients.items():
+            verdict = result.get("verdict") if isinstance(result, dict) else None
+            if verdict == Verdict.SENT:
+                self.accepted.add(address)
+            elif verdict == Verdict.FAIL:
+                self.refused.add(address)
+            elif verdict not in _VERDICTS:
+                self.is_damaged = True
+
     def _begin_round(self, *, keep_accepted: bool) -> None:
-        self.counted = self.deferred = self.unknown = 0
+        self.counted = self.deferred = self.busy = self.raised = self.unknown = 0
         self.first_counted_ago = 0.0
         self.refused = set()
         if not keep_accepted:
@@ -78,12 +101,14 @@ def read_histories(cursor: Any, email_ids: Iterable[int]) -> dict[int, History]:
     if not ids:
         return histories
     cursor.execute(HISTORY, [ids])
-    for email_id, outcome, is_counted, stage, recipients, ago, was_stopped in cursor.fetchall():
+    for email_id, outcome, is_counted, stage, reply_code, error, recipients, ago, was_stopped in cursor.fetchall():
         history = histories.setdefault(email_id, History())
         history.add(
             outcome=outcome,
             is_counted=is_counted,
             stage=stage,
+            reply_code=reply_code,
+            error=error,
             recipients=_parsed(recipients),
             ago=ago,
             was_stopped=was_stopped,
@@ -91,6 +116,9 @@ def read_histories(cursor: Any, email_ids: Iterable[int]) -> dict[int, History]:
     return histories
 
 
-def _parsed(recipients: str | None) -> dict[str, Any]:
+def _parsed(recipients: str | None) -> Any:
     # Django's connections leave JSON to its JSONField.
-    return dict(json.loads(recipients)) if recipients else {}
+    try:
+        return json.loads(recipients) if recipients else None
+    except RecursionError:
+        return recipients

@@ -11,19 +11,19 @@ from post_office.models import STATUS
 from mailqueue.models import AttemptOutcome, StopReason
 from mailqueue.queue.wipe import wipe
 
-# What lost its lease may write one thing only: that the server accepted the mail, also into an attempt that was
-# declared unknown meanwhile. The predicates keep away from the partial index on `finished_at`.
+# An attempt that is still open is nobody else's, and its sender knows best, also after the lease has ended. What a
+# reaper has declared unknown meanwhile takes one thing only: that the server accepted the mail. The predicates keep
+# away from the partial index on `finished_at`.
 CLOSE = """
 UPDATE mailqueue_attempt a SET
     finished_at = clock_timestamp(), outcome = g.outcome, is_counted = g.is_counted, stage = g.stage,
     reply_code = g.reply_code, enhanced_code = g.enhanced_code, reply = g.reply, error = g.error,
-    recipients = g.recipients
+    recipients = g.recipients, queue_id = g.queue_id
 FROM unnest(%s::bigint[], %s::uuid[], %s::text[], %s::boolean[], %s::text[], %s::int[], %s::text[], %s::text[],
-            %s::text[], %s::jsonb[], %s::boolean[])
-    AS g(id, token, outcome, is_counted, stage, reply_code, enhanced_code, reply, error, recipients, is_accepted)
-WHERE a.id = g.id AND a.token = g.token AND (
-    (a.outcome IS NULL AND (g.is_accepted OR a.lease_until > clock_timestamp()))
-    OR (a.outcome = 'unknown' AND g.is_accepted))
+            %s::text[], %s::jsonb[], %s::text[], %s::boolean[])
+    AS g(id, token, outcome, is_counted, stage, reply_code, enhanced_code, reply, error, recipients, queue_id,
+         is_accepted)
+WHERE a.id = g.id AND a.token = g.token AND (a.outcome IS NULL OR (a.outcome = 'unknown' AND g.is_accepted))
 RETURNING a.id
 """
 
@@ -92,6 +92,8 @@ class Settlement:
     reply: str = ""
     error: str = ""
     recipients: dict[str, Any] | None = None
+    queue_id: str = ""
+    """Under which the server knows the mail that it took."""
     retry_after: float | None = None
     stop: StopReason | None = None
     note: str = ""
@@ -110,7 +112,7 @@ def settle(
 ) -> set[int]:
     """Close attempts and bring their mails to where they belong; return the ids of the attempts that were closed.
 
-    An attempt that this sender has lost stays as it is, unless the server accepted the mail. Settling twice is
+    An attempt that a reaper has closed stays as it is, unless the server accepted the mail. Settling twice is
     harmless, so that a commit whose answer was lost may be repeated. `sensitive` names the mails that are wiped when
     they are sent or expire; who has not read them gives None, and the database is asked.
     """
@@ -161,6 +163,7 @@ def _close(cursor: Any, settlements: Sequence[Settlement]) -> set[int]:
         [s.reply for s in settlements],
         [s.error for s in settlements],
         [None if s.recipients is None else json.dumps(s.recipients) for s in settlements],
+        [s.queue_id for s in settlements],
         [s.is_accepted for s in settlements],
     ]
     cursor.execute(CLOSE, columns)

@@ -5,18 +5,18 @@ from dataclasses import replace
 from typing import Any
 
 from mailqueue.conf import Configuration
-from mailqueue.delivery.backoff import retry_delay
-from mailqueue.delivery.outcomes import Outcome, RecipientOutcome, Reply, Stage, Trouble, Verdict
+from mailqueue.delivery.outcomes import Outcome, Pace, RecipientOutcome, Reply, Stage, Trouble, Verdict
 from mailqueue.models import AttemptOutcome, StopReason
 from mailqueue.queue.claim import Claim
-from mailqueue.queue.history import SESSION_STAGES, History
+from mailqueue.queue.history import History
 from mailqueue.queue.settle import Settlement
 from mailqueue.queue.unknown import NOTE as UNKNOWN_NOTE
 from mailqueue.queue.unknown import may_resend
+from mailqueue.sender.patience import deferral, delay_of, patiently
 
-LEASE_LOST = "LeaseLost"
-DEFERRAL_SECONDS = 10
-LONGEST_DEFERRAL_SECONDS = 600
+MOST_BUSY = 3
+"""So often a server may close on a mail, while others pass, before it is the mail's own fault."""
+REFUSED_SENDER = "The mail server refuses this sender address. It said: "
 
 
 def conclude(
@@ -27,24 +27,41 @@ def conclude(
     history: History,
     configuration: Configuration,
     unknown_outcome: str = "",
+    others_pass: bool = False,
 ) -> Settlement:
     """Return how to settle an attempt that had these recipients.
 
-    `unknown_outcome` is what the mail's caller asked for, instead of what the setting says.
+    `unknown_outcome` is what the mail's caller asked for, instead of what the setting says. `others_pass` says that
+    the backend takes other mail meanwhile.
     """
     if outcome.verdict == Verdict.UNKNOWN:
         results = results_of(outcome, recipients=recipients) if outcome.recipients else None
         is_resent = may_resend(history, earlier=0, wish=unknown_outcome, configuration=configuration)
         retry_after = configuration.UNKNOWN_RESEND_AFTER if is_resent else None
         return _unknown(claim, outcome, results=results, retry_after=retry_after)
+    if outcome.verdict == Verdict.HOLD:
+        note = REFUSED_SENDER + (str(outcome.reply) or outcome.error)
+        return _settlement(claim, outcome, AttemptOutcome.DEFERRED, stop=StopReason.HELD, note=note)
     if outcome.verdict == Verdict.DEFER:
-        return _settlement(claim, outcome, AttemptOutcome.DEFERRED, retry_after=_deferral(outcome, history=history))
-    results = results_of(outcome, recipients=recipients)
-    waiting = [address for address, result in results.items() if result.verdict == Verdict.RETRY]
-    if waiting and history.first_counted_ago < configuration.GIVE_UP_AFTER:
-        delay = retry_delay(counted_attempts=history.counted + 1, delays=configuration.RETRY_DELAYS)
-        return _settlement(claim, outcome, AttemptOutcome.RETRY, results=results, is_counted=True, retry_after=delay)
-    return _final(claim, outcome, results=results, history=history)
+        if not (others_pass and outcome.trouble == Trouble.BUSY and history.busy + 1 >= MOST_BUSY):
+            wait = deferral(outcome, history=history)
+            return _settlement(claim, outcome, AttemptOutcome.DEFERRED, retry_after=wait)
+        outcome = replace(outcome, verdict=Verdict.RETRY)
+    results = {
+        address: patiently(result, history=history, configuration=configuration)
+        for address, result in results_of(outcome, recipients=recipients).items()
+    }
+    waiting = [result for result in results.values() if result.verdict == Verdict.RETRY]
+    if not waiting:
+        return _final(claim, outcome, results=results, history=history)
+    return _settlement(
+        claim,
+        outcome,
+        AttemptOutcome.RETRY,
+        results=results,
+        is_counted=not any(result.pace == Pace.AT_ONCE for result in waiting),
+        retry_after=min(delay_of(result, outcome, history=history, configuration=configuration) for result in waiting),
+    )
 
 
 def discreet(outcome: Outcome) -> Outcome:
@@ -62,12 +79,13 @@ def discreet(outcome: Outcome) -> Outcome:
 def _without_quotes(reply: Reply, error: str) -> Reply:
     if not error or (reply.code and not reply.is_exception):
         return reply
-    return Reply(reply.code, f"{error} (its text is left out, for the mail is sensitive)")
+    text = f"{error} (its text is left out, for the mail is sensitive)"
+    return Reply(reply.code, text, retry_after=reply.retry_after)
 
 
 def results_of(outcome: Outcome, *, recipients: Sequence[str]) -> dict[str, RecipientOutcome]:
     """Return what the server said about every recipient of the attempt."""
-    alike = RecipientOutcome(outcome.verdict, outcome.reply)
+    alike = RecipientOutcome(outcome.verdict, outcome.reply, outcome.pace)
     return {address: outcome.recipients.get(address, alike) for address in recipients}
 
 
@@ -84,18 +102,8 @@ def _unknown(
     return _settlement(claim, outcome, AttemptOutcome.UNKNOWN, results=results, **what)
 
 
-def _deferral(outcome: Outcome, *, history: History) -> float | None:
-    """Return how long the mail steps aside; None where the breaker, or nothing at all, makes it wait."""
-    if outcome.error == LEASE_LOST:
-        return None
-    if outcome.stage in SESSION_STAGES or outcome.trouble == Trouble.NONE:
-        return float(min(DEFERRAL_SECONDS * 2**history.deferred, LONGEST_DEFERRAL_SECONDS))
-    return None
-
-
 def _final(claim: Claim, outcome: Outcome, *, results: Mapping[str, RecipientOutcome], history: History) -> Settlement:
-    results = {address: _given_up(result) for address, result in results.items()}
-    verdicts = {result.verdict for result in results.values()}
+    verdicts = {result.verdict for result in results.values()} or {outcome.verdict}
     is_everybody = verdicts <= {Verdict.SENT} and not history.refused
     if is_everybody:
         return _settlement(claim, outcome, AttemptOutcome.SENT, is_accepted=True)
@@ -103,10 +111,6 @@ def _final(claim: Claim, outcome: Outcome, *, results: Mapping[str, RecipientOut
     if Verdict.SENT in verdicts or history.accepted:
         return _settlement(claim, outcome, AttemptOutcome.PARTLY_SENT, results=results, is_counted=is_counted)
     return _settlement(claim, outcome, AttemptOutcome.FAILED, results=results, is_counted=True, stop=StopReason.FAILED)
-
-
-def _given_up(result: RecipientOutcome) -> RecipientOutcome:
-    return replace(result, verdict=Verdict.FAIL) if result.verdict == Verdict.RETRY else result
 
 
 def _settlement(
@@ -131,9 +135,23 @@ def _settlement(
         enhanced_code=outcome.reply.enhanced[:16],
         reply=_storable(outcome.reply.text),
         error=outcome.error[:255],
-        recipients=_as_json(results) if results and len(results) + len(accepted) > 1 else None,
+        recipients=_as_json(_worth_keeping(results)) if results and _differ(outcome, results) else None,
+        queue_id=_storable(outcome.queue_id)[:255],
         **{**more, "note": _storable(more.get("note", ""))},
     )
+
+
+def _differ(outcome: Outcome, results: Mapping[str, RecipientOutcome]) -> bool:
+    """Whether the attempt's own reply does not say it all. A mail to thousands, put off as a whole, says it once."""
+    verdicts = {result.verdict for result in results.values()}
+    if verdicts == {Verdict.RETRY}:
+        return bool(outcome.recipients)
+    return len(results) > 1 or Verdict.SENT in verdicts
+
+
+def _worth_keeping(results: Mapping[str, RecipientOutcome]) -> Mapping[str, RecipientOutcome]:
+    """Leave out those who come next at once: who is not named is still to get the mail."""
+    return {address: result for address, result in results.items() if result.pace != Pace.AT_ONCE}
 
 
 def _as_json(results: Mapping[str, RecipientOutcome]) -> dict[str, Any]:

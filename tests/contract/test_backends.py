@@ -41,6 +41,20 @@ class SigningSmtp(SmtpBackend):
         return super()._send(email_message)
 
 
+class EndlessSmtp(SigningSmtp):
+    """Waits for ever, as Django's does where no setting says otherwise."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.timeout = None
+
+
+class HastySmtp(SigningSmtp):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.timeout = 5
+
+
 class Demanding(BaseEmailBackend):
     def __init__(self, *, key: str, **options: Any) -> None:
         super().__init__(**options)
@@ -185,6 +199,14 @@ def test_a_backend_that_cannot_be_made_is_named(backends: Any, path: str) -> Non
 
     with pytest.raises(BackendUnusableError, match="'default' cannot be made"):
         carrier_for("default")
+
+
+@pytest.mark.parametrize(("name", "seconds"), [("EndlessSmtp", 60), ("HastySmtp", 5)])
+def test_a_projects_own_smtp_backend_never_waits_for_ever(backends: Any, name: str, seconds: int) -> None:
+    backends({"default": f"{HERE}.{name}"})
+    carrier: Any = carrier_for("default")
+
+    assert seconds == carrier._make_backend().timeout
 
 
 @needs_mailers

@@ -2,16 +2,17 @@ import smtplib
 from typing import Any
 
 import pytest
+from anymail.exceptions import AnymailUnsupportedFeature
 from django.core.mail import EmailMessage
 from django.core.mail.backends.base import BaseEmailBackend
 from django.core.mail.backends.filebased import EmailBackend as FileBackend
 from django.core.mail.backends.smtp import EmailBackend as SmtpBackend
 
 from mailqueue.delivery.django_backend import DjangoCarrier, addressed
-from mailqueue.delivery.letter import Letter
+from mailqueue.delivery.letter import Letter, UnreadableError
 from mailqueue.delivery.outcomes import Blame, Outcome, Reply, Stage, Trouble, Verdict
 from mailqueue.delivery.smtp import IDLE_SECONDS
-from mailqueue.testing.smtp_server import Drop, SmtpServer, Unanswered
+from mailqueue.testing.smtp_server import Command, Drop, SmtpServer, Unanswered
 from tests.support.letters import CLOSED, OPEN, RECIPIENT, SENDER, ScriptedFence, broken_letter, letter, message
 
 SENT = (Verdict.SENT, Stage.DONE, Blame.NONE, Trouble.NONE)
@@ -138,7 +139,7 @@ def test_djangos_file_backend_is_driven_as_it_is(tmp_path: Any) -> None:
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
-        (smtplib.SMTPSenderRefused(550, b"5.1.8 no", SENDER), (Verdict.FAIL, Stage.MAIL, Blame.MESSAGE)),
+        (smtplib.SMTPSenderRefused(550, b"5.1.8 no", SENDER), (Verdict.HOLD, Stage.MAIL, Blame.BACKEND)),
         (smtplib.SMTPSenderRefused(421, b"busy", SENDER), (Verdict.DEFER, Stage.MAIL, Blame.BACKEND)),
         (smtplib.SMTPDataError(451, b"4.3.0 later"), (Verdict.RETRY, Stage.DATA, Blame.MESSAGE)),
         (smtplib.SMTPDataError(554, b"5.7.1 spam"), (Verdict.FAIL, Stage.DATA, Blame.MESSAGE)),
@@ -197,7 +198,7 @@ def test_a_mail_refused_for_each_recipient_differently_is_told_for_each_by_its_n
     [
         (ConnectionRefusedError(), Stage.CONNECT, Trouble.CONNECT),
         (TimeoutError(), Stage.CONNECT, Trouble.CONNECT),
-        (smtplib.SMTPConnectError(421, b"busy"), Stage.GREETING, Trouble.CONNECT),
+        (smtplib.SMTPConnectError(421, b"busy"), Stage.GREETING, Trouble.CROWDED),
         (smtplib.SMTPAuthenticationError(535, b"5.7.8 no"), Stage.AUTH, Trouble.SHUT),
         (smtplib.SMTPNotSupportedError("STARTTLS"), Stage.TLS, Trouble.SHUT),
         (ApiError(status_code=401), Stage.DATA, Trouble.SHUT),
@@ -390,7 +391,7 @@ def test_a_projects_own_smtp_backend_sends_in_its_own_way_over_one_connection() 
     ("script", "expected"),
     [
         ({"RCPT": "550 5.1.1 unknown"}, (Verdict.FAIL, Stage.RCPT, Blame.RECIPIENT, Trouble.NONE)),
-        ({"MAIL": Drop("421 busy")}, (Verdict.DEFER, Stage.MAIL, Blame.BACKEND, Trouble.CONNECT)),
+        ({"MAIL": Drop("421 busy")}, (Verdict.DEFER, Stage.MAIL, Blame.BACKEND, Trouble.CROWDED)),
         ({"BODY": "451 4.3.0 later"}, (Verdict.RETRY, Stage.DATA, Blame.MESSAGE, Trouble.NONE)),
         ({"BODY": Unanswered()}, (Verdict.UNKNOWN, Stage.FINAL_DOT, Blame.NONE, Trouble.NONE)),
         ({"GREETING": "554 no"}, (Verdict.DEFER, Stage.GREETING, Blame.BACKEND, Trouble.CONNECT)),
@@ -415,3 +416,92 @@ def test_a_projects_own_smtp_backend_with_a_dead_connection_is_made_anew() -> No
         carrier.close()
 
     assert (Verdict.UNKNOWN, Verdict.SENT) == (lost.verdict, again.verdict)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["a@example.net", "b@example.net", "c@example.net"],
+        ["Ann <a@example.net>", "b@example.net", "Doe <c@example.net>"],
+    ],
+)
+def test_whom_the_server_refused_while_it_took_others_is_not_lost_in_a_projects_own_smtp_backend(
+    names: list[str],
+) -> None:
+    script = {"RCPT": [None, "550 5.1.1 unknown", "451 4.3.0 later"], "BODY": "250 2.0.0 Ok: queued as 4F3A"}
+    with SmtpServer(script) as server:
+        carrier = _signing(server)
+        outcome = carrier.deliver(letter(recipients=names), OPEN)
+        carrier.close()
+
+    assert [Verdict.SENT, Verdict.FAIL, Verdict.RETRY] == [outcome.recipients[name].verdict for name in names]
+    assert ("4F3A", Reply(451, "later", "4.3.0")) == (outcome.queue_id, outcome.reply)
+
+
+def test_whom_a_backend_names_in_its_own_way_is_found_by_the_address() -> None:
+    class Backwards(SmtpBackend):
+        def _send(self, _email_message: EmailMessage) -> bool:
+            refused = self.connection.sendmail(SENDER, "b@example.net", b"x") or self.connection.sendmail(
+                SENDER, ["a@example.net", "b@example.net"], b"x"
+            )
+            return refused is not None
+
+    def refuse_b(command: Command) -> str | None:
+        return "550 5.1.1 unknown" if "<b@" in command.argument and command.session.recipients else None
+
+    names = ["Ann <a@example.net>", "Bob <b@example.net>", "Carl <c@example.net>"]
+    with SmtpServer({"RCPT": refuse_b}) as server:
+        carrier = DjangoCarrier(lambda: Backwards(alias="test", host=server.host, port=server.port, timeout=5))
+        outcome = carrier.deliver(letter(recipients=names), OPEN)
+        carrier.close()
+
+    assert Verdict.FAIL == outcome.recipients[names[1]].verdict
+
+
+def test_what_is_the_backends_fault_comes_to_what_one_recipient_can_have_beside_those_accepted() -> None:
+    replies = [None, "454 Throttling failure", "550 Sender verify failed", "450 too many connections"]
+    names = ["a@example.net", "b@example.net", "c@example.net", "d@example.net"]
+    with SmtpServer({"RCPT": replies}) as server:
+        carrier = _signing(server)
+        outcome = carrier.deliver(letter(recipients=names), OPEN)
+        carrier.close()
+
+    assert [Verdict.SENT, Verdict.RETRY, Verdict.FAIL, Verdict.RETRY] == [
+        outcome.recipients[name].verdict for name in names
+    ]
+    assert Trouble.THROTTLED == outcome.trouble
+
+
+class HttpError(Exception):
+    """As that of urllib: the status as `code`, the headers on the exception."""
+
+    code = 429
+
+    def __init__(self, **headers: str) -> None:
+        super().__init__("slow down")
+        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
+
+
+@pytest.mark.parametrize(("headers", "hint"), [({"retry_after": "30"}, 30), ({}, None)])
+def test_the_hint_of_an_http_response_is_read_wherever_its_headers_are(
+    headers: dict[str, str], hint: float | None
+) -> None:
+    outcome = _deliver(HttpError(**headers))
+
+    assert (Trouble.THROTTLED, hint) == (outcome.trouble, outcome.reply.retry_after)
+
+
+def test_what_anymail_refuses_by_itself_fails_at_once() -> None:
+    outcome = _deliver(AnymailUnsupportedFeature("no such thing"))
+
+    assert (Verdict.FAIL, Blame.MESSAGE, "AnymailUnsupportedFeature") == (
+        outcome.verdict,
+        outcome.blame,
+        outcome.error,
+    )
+
+
+def test_a_message_whose_parts_cannot_be_read_fails_whatever_the_backend_makes_of_that() -> None:
+    outcome = _deliver(_caused(ApiError(), UnreadableError("kept as bytes")))
+
+    assert (Verdict.FAIL, Stage.BUILD, Blame.MESSAGE, Trouble.NONE) == _seen(outcome)

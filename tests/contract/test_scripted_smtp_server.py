@@ -1,13 +1,21 @@
 """The scripted server is what the other tests believe in."""
 
+import os
 import smtplib
 import socket
+import ssl
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from mailqueue.testing.smtp_server import Silence, SmtpServer
+from mailqueue.testing import Drop, Silence, SmtpServer
+
+CHECKOUT = Path(__file__).resolve().parents[2]
 
 MAIL = b"Message-ID: <1@example.com>\r\nSubject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\n\r\n.hidden\r\n"
 
@@ -152,3 +160,257 @@ def test_connections_are_counted(server: SmtpServer) -> None:
 def test_waiting_in_vain_says_what_for(server: SmtpServer) -> None:
     with pytest.raises(AssertionError, match="in vain for 1 messages; 0 messages accepted"):
         server.wait_for(1, seconds=0.01)
+
+
+def test_a_message_that_is_larger_than_the_limit_is_refused_at_its_end_too() -> None:
+    with SmtpServer(size_limit=100) as server, _client(server) as client:
+        client.ehlo()
+        client.mail("a@example.com")
+        client.rcpt("b@example.net")
+        code, text = client.data(b"x" * 101)
+
+    assert (552, b"5.3.4 Message size exceeds fixed limit", []) == (code, text, server.messages)
+
+
+def _offer(client: smtplib.SMTP, count: int = 1) -> list[int]:
+    """Offer one message to that many recipients, and return what was said to each, or to MAIL if that was refused."""
+    client.ehlo_or_helo_if_needed()
+    client.rset()
+    code, _ = client.mail("a@example.com")
+    return [client.rcpt(f"b{number}@example.net")[0] for number in range(count)] if code == 250 else [code]
+
+
+def test_a_rate_limit_allows_a_burst_of_one_second_and_then_that_many_a_second() -> None:
+    accepted_count = 0
+    with SmtpServer(rate_limit=20) as server, _client(server) as client:
+        began = time.monotonic()
+        burst = [_offer(client) for _ in range(20)]
+        while accepted_count < 10:
+            accepted_count += _offer(client) == [250]
+        seconds = time.monotonic() - began
+
+    assert ([[250]] * 20, True) == (burst, server.refused_count > 0)
+    assert accepted_count <= 20 * seconds
+
+
+def test_who_is_refused_by_the_rate_limit_is_told_so_and_counted() -> None:
+    with SmtpServer(rate_limit=1) as server, _client(server) as client:
+        client.ehlo()
+        client.mail("a@example.com")
+        client.rcpt("b@example.net")
+        client.rset()
+        server.limits.rate_reply = "450 4.7.1 Slow down"
+        reply = client.mail("a@example.com")
+
+    assert (450, b"4.7.1 Slow down") == reply
+    # The greeting, EHLO, MAIL, RCPT, RSET, MAIL and QUIT.
+    assert (7, 1) == (server.command_count, server.refused_count)
+
+
+def test_all_recipients_of_a_message_count_against_the_rate() -> None:
+    with SmtpServer(rate_limit=2) as server, _client(server) as client:
+        began = time.monotonic()
+        first = _offer(client, 4)
+        while _offer(client) != [250]:
+            pass
+        seconds = time.monotonic() - began
+
+    assert [250] * 4 == first
+    assert seconds > 1
+
+
+def test_a_rate_limit_may_be_set_and_lifted_while_the_server_runs(server: SmtpServer) -> None:
+    with _client(server) as client:
+        server.limits.rate_limit = 0.1
+        limited = [_offer(client), _offer(client)]
+        server.limits.rate_limit = None
+
+        assert ([[250], [454]], [250]) == (limited, _offer(client))
+
+
+def test_a_rate_limit_is_that_of_all_connections_together() -> None:
+    with SmtpServer(rate_limit=0.1) as server, _client(server) as one, _client(server) as other:
+        assert ([250], [454]) == (_offer(one), _offer(other))
+
+
+def test_a_daily_quota_counts_recipients_of_what_was_taken_and_of_what_is_offered() -> None:
+    with SmtpServer(daily_quota=3) as server, _client(server) as client, _client(server) as other:
+        client.sendmail("a@example.com", ["b@example.net", "c@example.net"], MAIL)
+        dropped = _offer(client, 2)
+        client.rset()
+        held = _offer(other)
+        code, text = client.mail("a@example.com")
+
+    assert ([250, 454], [250]) == (dropped, held)
+    assert (454, b"4.7.0 Throttling failure: Daily message quota exceeded.", 2) == (code, text, server.recipient_count)
+
+
+def test_a_message_has_no_more_recipients_than_the_limit_allows() -> None:
+    with SmtpServer(recipient_limit=2) as server, _client(server) as client:
+        refused = client.sendmail("a@example.com", ["b@example.net", "c@example.net", "d@example.net"], MAIL)
+
+    assert {"d@example.net": (452, b"4.5.3 Too many recipients")} == refused
+    assert ("b@example.net", "c@example.net") == server.messages[0].recipients
+
+
+def test_a_connection_too_many_is_turned_away_and_the_others_are_served() -> None:
+    with SmtpServer(connection_limit=2) as server, _client(server) as one, _client(server) as two:
+        with pytest.raises(smtplib.SMTPConnectError, match=r"421.*Too many concurrent SMTP connections"):
+            _client(server)
+        codes = [one.noop()[0], two.noop()[0]]
+
+    assert ([250, 250], 2, 1) == (codes, server.most_open_connections, server.refused_count)
+    assert [False, False, True] == [session.is_turned_away for session in server.sessions]
+
+
+@pytest.mark.parametrize("farewell", ["quit", "close"])
+def test_a_connection_that_was_given_up_makes_room_at_once(farewell: str) -> None:
+    with SmtpServer(connection_limit=1) as server:
+        for _ in range(50):
+            getattr(_client(server), farewell)()
+
+    assert (50, 0, 1) == (server.connect_count, server.refused_count, server.most_open_connections)
+
+
+def test_the_script_has_the_first_word_and_a_limit_the_next(server: SmtpServer) -> None:
+    server.limits.rate_limit = 0.1
+    server.script.set("MAIL", ["550 5.7.1 No", "250 2.1.0 Ok", None])
+    with _client(server) as client:
+        assert [[550], [250], [250], [454]] == [_offer(client) for _ in range(4)]
+
+
+def test_pipelining_is_offered_when_it_is_on() -> None:
+    with SmtpServer(pipelining=True) as server, _client(server) as client:
+        client.ehlo()
+
+        assert client.has_extn("pipelining")
+
+
+@pytest.mark.parametrize("pipelining", [True, False])
+def test_commands_sent_together_are_served_and_noticed(pipelining: bool) -> None:
+    with SmtpServer(pipelining=pipelining) as server, _client(server) as client:
+        client.ehlo()
+        client.send(b"MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.net>\r\nDATA\r\n")
+        codes = [client.getreply()[0] for _ in range(3)]
+        client.send(MAIL + b".\r\n")
+        codes.append(client.getreply()[0])
+
+    assert ([250, 250, 354, 250], True, 1) == (codes, server.sessions[0].pipelined, len(server.messages))
+
+
+@pytest.mark.parametrize("latency", [0, 0.01])
+def test_a_client_that_waits_for_every_reply_does_not_pipeline(latency: float) -> None:
+    with SmtpServer(latency=latency) as server:
+        _send(server)
+
+    assert not server.sessions[0].pipelined
+
+
+def test_a_command_that_comes_before_the_reply_to_the_last_one_is_pipelined() -> None:
+    with SmtpServer(latency=0.2) as server, _client(server) as client:
+        client.putcmd("NOOP")
+        server.wait_until(lambda: server.command_count == 2)
+        client.putcmd("NOOP")
+        codes = [client.getreply()[0], client.getreply()[0]]
+
+    assert ([250, 250], True) == (codes, server.sessions[0].pipelined)
+
+
+def test_what_comes_right_behind_a_final_dot_is_pipelined(server: SmtpServer) -> None:
+    with _client(server) as client:
+        _offer(client)
+        client.docmd("DATA")
+        client.send(MAIL + b".\r\nNOOP\r\n")
+        codes = [client.getreply()[0], client.getreply()[0]]
+
+    assert ([250, 250], True) == (codes, server.sessions[0].pipelined)
+
+
+def test_commands_sent_together_share_one_latency() -> None:
+    with SmtpServer(latency=0.2) as server, _client(server) as client:
+        began = time.monotonic()
+        client.send(b"NOOP\r\n" * 20)
+        codes = [client.getreply()[0] for _ in range(20)]
+
+    assert ([250] * 20, True) == (codes, time.monotonic() - began < 2)
+
+
+def test_a_thousand_commands_sent_together_are_answered(server: SmtpServer) -> None:
+    server.latency = 0.001
+    with _client(server) as client:
+        client.send(b"NOOP\r\n" * 1_000)
+
+        assert {250} == {client.getreply()[0] for _ in range(1_000)}
+
+
+FAULTS = [
+    ("expired", "certificate has expired"),
+    ("wrong_host", "doesn't match|not valid for|mismatch"),
+    ("untrusted", "self.signed certificate"),
+]
+
+
+@pytest.mark.parametrize(("certificate", "fault"), FAULTS)
+def test_a_bad_certificate_has_just_the_one_fault(certificate: Any, fault: str) -> None:
+    with SmtpServer(tls="starttls", certificate=certificate) as server, _client(server) as client:
+        trusting = ssl.create_default_context(cafile=server.certificate_path)
+        with pytest.raises(ssl.SSLCertVerificationError, match=fault):
+            client.starttls(context=trusting)
+
+
+@pytest.mark.parametrize("tls", ["starttls", "implicit"])
+def test_a_client_that_trusts_the_certificate_may_encrypt(tls: Any) -> None:
+    with SmtpServer(tls=tls) as server:
+        trusting = ssl.create_default_context(cafile=server.certificate_path)
+        if tls == "implicit":
+            client: smtplib.SMTP = smtplib.SMTP_SSL("localhost", server.port, context=trusting, timeout=10)
+        else:
+            client = _client(server)
+            client.starttls(context=trusting)
+        with client:
+            client.noop()
+
+    assert server.sessions[0].is_encrypted
+
+
+def test_a_connection_too_many_is_turned_away_inside_tls() -> None:
+    with SmtpServer(tls="implicit", connection_limit=0) as server:
+        trusting = ssl.create_default_context(cafile=server.certificate_path)
+        with pytest.raises(smtplib.SMTPConnectError, match="421"):
+            smtplib.SMTP_SSL("localhost", server.port, context=trusting, timeout=10)
+
+
+def test_a_certificate_that_does_not_exist_is_an_error() -> None:
+    with pytest.raises(ValueError, match="no such certificate: 'old'"):
+        SmtpServer(certificate="old")  # type: ignore[arg-type]
+
+
+def test_a_reply_before_a_drop_is_counted_as_any_other() -> None:
+    with SmtpServer({"NOOP": Drop("421 4.3.2 Bye")}) as server, _client(server) as client:
+        codes = [client.noop()[0]]
+
+    assert ([421], 1) == (codes, server.refused_count)
+
+
+NEEDS_NOTHING = """
+import sys
+import mailqueue.testing
+from mailqueue.testing import SmtpServer
+with SmtpServer() as server:
+    server.port
+print([name for name in ("django.db", "pytest", "post_office") if name in sys.modules])
+"""
+
+
+def test_the_server_needs_neither_settings_nor_pytest() -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
+    run = subprocess.run(
+        [sys.executable, "-c", NEEDS_NOTHING],
+        env=environment,
+        cwd=CHECKOUT,
+        text=True,
+        capture_output=True,
+        check=True,
+    )
+
+    assert "[]" == run.stdout.strip()

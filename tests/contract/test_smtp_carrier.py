@@ -253,31 +253,31 @@ def test_a_host_name_that_cannot_be_is_the_backends_fault(serve: Serve, connect:
 
 
 @pytest.mark.parametrize(
-    ("script", "stage"),
+    ("script", "stage", "trouble"),
     [
-        ({"GREETING": "421 4.3.2 busy"}, Stage.GREETING),
-        ({"GREETING": "554 go away"}, Stage.GREETING),
-        ({"GREETING": Drop()}, Stage.GREETING),
-        ({"EHLO": "421 4.3.2 busy"}, Stage.EHLO),
-        ({"EHLO": Drop()}, Stage.EHLO),
-        ({"EHLO": "502 what", "HELO": "502 what"}, Stage.EHLO),
-        ({"MAIL": "421 4.3.2 busy"}, Stage.MAIL),
-        ({"MAIL": "450 4.7.0 too many connections"}, Stage.MAIL),
-        ({"MAIL": "432 4.3.2 concurrent connections"}, Stage.MAIL),
-        ({"RCPT": "421 4.7.0 busy"}, Stage.RCPT),
-        ({"DATA": "421 4.7.0 busy"}, Stage.DATA),
-        ({"BODY": "421 4.7.0 busy"}, Stage.FINAL_DOT),
+        ({"GREETING": "421 4.3.2 busy"}, Stage.GREETING, Trouble.CROWDED),
+        ({"GREETING": "554 go away"}, Stage.GREETING, Trouble.CONNECT),
+        ({"GREETING": Drop()}, Stage.GREETING, Trouble.CONNECT),
+        ({"EHLO": "421 4.3.2 busy"}, Stage.EHLO, Trouble.CROWDED),
+        ({"EHLO": Drop()}, Stage.EHLO, Trouble.CONNECT),
+        ({"EHLO": "502 what", "HELO": "502 what"}, Stage.EHLO, Trouble.CONNECT),
+        ({"MAIL": "421 4.3.2 busy"}, Stage.MAIL, Trouble.CROWDED),
+        ({"MAIL": "450 4.7.0 too many connections"}, Stage.MAIL, Trouble.CROWDED),
+        ({"MAIL": "432 4.3.2 concurrent connections"}, Stage.MAIL, Trouble.CROWDED),
+        ({"RCPT": "421 4.7.0 busy"}, Stage.RCPT, Trouble.BUSY),
+        ({"DATA": "421 4.7.0 busy"}, Stage.DATA, Trouble.BUSY),
+        ({"BODY": "421 4.7.0 busy"}, Stage.FINAL_DOT, Trouble.BUSY),
     ],
 )
-def test_a_server_that_is_closing_counts_on_the_breaker_and_loses_the_connection(
-    serve: Serve, connect: Connect, script: dict[str, Any], stage: Stage
+def test_a_server_that_is_closing_is_the_backends_trouble_and_loses_the_connection(
+    serve: Serve, connect: Connect, script: dict[str, Any], stage: Stage, trouble: Trouble
 ) -> None:
     server = serve(script)
     carrier = connect(server)
 
     outcome = carrier.deliver(letter(), OPEN)
 
-    assert (Verdict.DEFER, stage, Blame.BACKEND, Trouble.CONNECT) == _seen(outcome)
+    assert (Verdict.DEFER, stage, Blame.BACKEND, trouble) == _seen(outcome)
     assert (False, 1) == (carrier.is_connected(), server.connect_count)
 
 
@@ -385,7 +385,7 @@ def test_a_mail_is_sent_after_a_log_in(serve: Serve, connect: Connect) -> None:
         ({}, {}, Trouble.SHUT),
         ({"users": {"shop": "wrong"}}, {"AUTH": "454 4.7.0 not now"}, Trouble.CONNECT),
         ({"users": {"shop": "wrong"}}, {"AUTH": Drop()}, Trouble.CONNECT),
-        ({"users": {"shop": "wrong"}}, {"AUTH": "421 4.7.0 too many errors"}, Trouble.CONNECT),
+        ({"users": {"shop": "wrong"}}, {"AUTH": "421 4.7.0 too many errors"}, Trouble.CROWDED),
     ],
     ids=["refused", "not offered", "not now", "lost", "closing"],
 )
@@ -420,20 +420,20 @@ def test_a_password_is_in_no_outcome_and_in_no_repr(serve: Serve, connect: Conne
     ("script", "expected"),
     [
         ({"MAIL": "451 4.3.0 later"}, (Verdict.RETRY, Stage.MAIL, Blame.MESSAGE, Trouble.NONE)),
-        ({"MAIL": "553 5.1.8 bad sender"}, (Verdict.FAIL, Stage.MAIL, Blame.MESSAGE, Trouble.NONE)),
-        ({"MAIL": "452 4.7.0 too many messages"}, (Verdict.DEFER, Stage.MAIL, Blame.BACKEND, Trouble.NONE)),
+        ({"MAIL": "553 5.1.8 bad sender"}, (Verdict.HOLD, Stage.MAIL, Blame.BACKEND, Trouble.SENDER)),
+        ({"MAIL": "452 4.7.0 too many messages"}, (Verdict.DEFER, Stage.MAIL, Blame.BACKEND, Trouble.THROTTLED)),
         ({"MAIL": "550 5.4.5 daily quota"}, (Verdict.DEFER, Stage.MAIL, Blame.BACKEND, Trouble.SHUT)),
         ({"RCPT": "450 4.2.0 greylisted"}, (Verdict.RETRY, Stage.RCPT, Blame.RECIPIENT, Trouble.NONE)),
         ({"RCPT": "550 5.1.1 unknown"}, (Verdict.FAIL, Stage.RCPT, Blame.RECIPIENT, Trouble.NONE)),
         ({"RCPT": "552 too many recipients"}, (Verdict.RETRY, Stage.RCPT, Blame.RECIPIENT, Trouble.NONE)),
         ({"DATA": "451 4.3.0 later"}, (Verdict.RETRY, Stage.DATA, Blame.MESSAGE, Trouble.NONE)),
-        ({"DATA": "554 5.7.1 no"}, (Verdict.FAIL, Stage.DATA, Blame.MESSAGE, Trouble.NONE)),
+        ({"DATA": "554 5.7.1 no"}, (Verdict.FAIL, Stage.DATA, Blame.MESSAGE, Trouble.POLICY)),
         ({"BODY": "451 4.3.0 later"}, (Verdict.RETRY, Stage.FINAL_DOT, Blame.MESSAGE, Trouble.NONE)),
         ({"BODY": "552 5.3.4 too big"}, (Verdict.FAIL, Stage.FINAL_DOT, Blame.MESSAGE, Trouble.NONE)),
-        ({"BODY": "550 5.7.1 spam"}, (Verdict.FAIL, Stage.FINAL_DOT, Blame.MESSAGE, Trouble.NONE)),
+        ({"BODY": "550 5.7.1 spam"}, (Verdict.FAIL, Stage.FINAL_DOT, Blame.MESSAGE, Trouble.POLICY)),
         (
             {"BODY": "454 Throttling failure: Maximum sending rate exceeded."},
-            (Verdict.DEFER, Stage.FINAL_DOT, Blame.BACKEND, Trouble.NONE),
+            (Verdict.DEFER, Stage.FINAL_DOT, Blame.BACKEND, Trouble.THROTTLED),
         ),
         (
             {"BODY": "454 Throttling failure: Daily message quota exceeded."},
@@ -529,7 +529,7 @@ def test_after_421_at_a_later_recipient_nobody_has_the_mail(serve: Serve, connec
 
     outcome = connect(server).deliver(letter(recipients=THREE), OPEN)
 
-    assert (Verdict.DEFER, Stage.RCPT, Blame.BACKEND, Trouble.CONNECT) == _seen(outcome)
+    assert (Verdict.DEFER, Stage.RCPT, Blame.BACKEND, Trouble.BUSY) == _seen(outcome)
     assert ({}, []) == (outcome.recipients, server.messages)
 
 
@@ -547,7 +547,7 @@ def test_throttling_defers_the_mail_as_a_whole_while_nobody_has_it(serve: Serve,
 
     outcome = connect(server).deliver(letter(recipients=THREE[:2]), OPEN)
 
-    assert (Verdict.DEFER, Stage.RCPT, Blame.BACKEND, Trouble.NONE) == _seen(outcome)
+    assert (Verdict.DEFER, Stage.RCPT, Blame.BACKEND, Trouble.THROTTLED) == _seen(outcome)
     assert {} == outcome.recipients
 
 
@@ -614,7 +614,7 @@ def test_when_the_second_connection_cannot_be_had_the_loss_is_the_backends(serve
 
     outcome = connect(server).deliver(letter(), OPEN)
 
-    assert (Verdict.DEFER, Stage.GREETING, Blame.BACKEND, Trouble.CONNECT) == _seen(outcome)
+    assert (Verdict.DEFER, Stage.GREETING, Blame.BACKEND, Trouble.CROWDED) == _seen(outcome)
 
 
 def test_a_reply_that_is_not_smtp_is_a_loss(serve: Serve, connect: Connect) -> None:

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailqueue.delivery.backoff import retry_delay
+from mailqueue.delivery.backoff import hinted_delay, retry_delay
 
 delays = st.lists(st.floats(min_value=0.1, max_value=100_000), min_size=1, max_size=12)
 counts = st.integers(min_value=1, max_value=1_000)
@@ -44,3 +44,8 @@ def test_the_first_attempt_that_counts_waits_for_the_first_delay() -> None:
 
 def test_a_mail_without_a_counted_attempt_waits_for_the_first_delay_too() -> None:
     assert 60 == retry_delay(counted_attempts=0, delays=[60, 300], jitter=0)
+
+
+@given(hint=st.floats(min_value=1, max_value=86_400), chance=shares)
+def test_where_the_server_said_how_long_nobody_comes_before_and_nobody_much_later(hint: float, chance: float) -> None:
+    assert hint <= hinted_delay(hint, random=lambda: chance) <= 1.1001 * hint

@@ -5,23 +5,28 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailqueue.delivery.classify import REPLY_LENGTH, judge, judge_http, parse_reply
-from mailqueue.delivery.outcomes import Blame, Judgement, Reply, Stage, Trouble, Verdict
-from mailqueue.delivery.rules import (
-    CONTENT,
+from mailqueue.delivery.classify import REPLY_LENGTH, judge, judge_http, judge_surprise, parse_reply
+from mailqueue.delivery.judgements import (
+    BUSY,
     COUNTED,
+    CROWDED,
     FAIL,
     FAIL_RECIPIENT,
     LOST,
+    MAILBOX_FULL,
+    POLICY,
     RETRY,
     RETRY_RECIPIENT,
+    SENDER_REFUSED,
     SENT,
-    SESSION,
     SHUT,
     THROTTLED,
-    TRANSACTION,
+    TOO_MANY_RECIPIENTS,
+    UNFORESEEN,
     UNKNOWN,
 )
+from mailqueue.delivery.outcomes import Blame, Judgement, Reply, Stage, Trouble, Verdict
+from mailqueue.delivery.rules import CONTENT, SESSION, TRANSACTION
 
 stages = st.sampled_from(list(Stage))
 texts = st.text(max_size=80) | st.sampled_from(
@@ -53,22 +58,24 @@ def test_whatever_happens_at_whatever_stage_has_a_judgement(
 
 
 @given(stage=stages, reply=st.none() | replies, error=errors)
-def test_what_is_deferred_is_never_the_mails_fault_and_what_is_retried_or_failed_always_is(
+def test_what_is_deferred_or_held_is_never_the_mails_fault_and_what_is_retried_or_failed_always_is(
     stage: Stage, reply: Reply | None, error: BaseException | None
 ) -> None:
     judgement = judge(stage=stage, reply=reply, error=error)
 
-    assert (judgement.verdict is Verdict.DEFER) == (judgement.blame is Blame.BACKEND)
+    assert (judgement.verdict in (Verdict.DEFER, Verdict.HOLD)) == (judgement.blame is Blame.BACKEND)
     assert (judgement.verdict in (Verdict.RETRY, Verdict.FAIL)) == (
         judgement.blame in (Blame.MESSAGE, Blame.RECIPIENT)
     )
 
 
 @given(stage=stages, reply=st.none() | replies, error=errors)
-def test_only_the_backend_can_be_in_trouble(stage: Stage, reply: Reply | None, error: BaseException | None) -> None:
+def test_only_the_backend_can_be_in_trouble_but_for_its_policy_about_what_mail_says(
+    stage: Stage, reply: Reply | None, error: BaseException | None
+) -> None:
     judgement = judge(stage=stage, reply=reply, error=error)
 
-    assert judgement.trouble is Trouble.NONE or judgement.blame is Blame.BACKEND
+    assert judgement.trouble in (Trouble.NONE, Trouble.POLICY) or judgement.blame is Blame.BACKEND
 
 
 @given(stage=st.sampled_from(sorted(SESSION)), reply=st.none() | replies, error=errors)
@@ -120,7 +127,7 @@ def test_a_refusal_after_the_final_dot_is_never_taken_for_an_acceptance(reply: R
         (Stage.BUILD, ValueError("bad header"), FAIL),
         (Stage.BUILD, FileNotFoundError("invoice.pdf"), FAIL),
         (Stage.BUILD, RecursionError(), FAIL),
-        (Stage.BUILD, MemoryError(), RETRY),
+        (Stage.BUILD, MemoryError(), UNFORESEEN),
         (Stage.BUILD, ConnectionResetError(), RETRY),
         (Stage.BUILD, None, FAIL),
     ],
@@ -135,22 +142,41 @@ ANYWHERE_IN_A_SESSION = sorted(SESSION - {Stage.TLS, Stage.AUTH})
 
 
 @pytest.mark.parametrize("stage", ANYWHERE_IN_A_SESSION)
-@pytest.mark.parametrize("code", [421, 450, 500, 521, 554])
+@pytest.mark.parametrize("code", [450, 500, 521, 554])
 def test_a_refused_session_counts_on_the_breaker(stage: Stage, code: int) -> None:
     assert COUNTED == judge(stage=stage, reply=Reply(code, "no"))
+
+
+@pytest.mark.parametrize("stage", [*sorted(SESSION), Stage.MAIL])
+def test_a_server_that_closes_before_it_knows_a_recipient_is_crowded(stage: Stage) -> None:
+    assert CROWDED == judge(stage=stage, reply=Reply(421, "no"))
+
+
+@pytest.mark.parametrize(
+    ("stage", "expected"),
+    [
+        (Stage.CONNECT, COUNTED),
+        (Stage.AUTH, COUNTED),
+        (Stage.MAIL, UNFORESEEN),
+        (Stage.BODY, UNFORESEEN),
+        (Stage.FINAL_DOT, UNKNOWN),
+    ],
+)
+def test_a_surprise_is_judged_by_what_it_interrupted(stage: Stage, expected: Judgement) -> None:
+    assert expected == judge_surprise(stage)
 
 
 @pytest.mark.parametrize(
     ("stage", "reply", "expected"),
     [
         # The service closes, or has no room for one more connection.
-        (Stage.MAIL, "421 4.3.2 Service not available", COUNTED),
-        (Stage.RCPT, "421 4.7.0 Try again later", COUNTED),
-        (Stage.DATA, "421 closing", COUNTED),
-        (Stage.FINAL_DOT, "421 closing", COUNTED),
-        (Stage.MAIL, "450 Too many concurrent SMTP connections", COUNTED),
-        (Stage.RCPT, "554 too many connections from your host", COUNTED),
-        (Stage.FINAL_DOT, "432 4.3.2 STOREDRV.ClientSubmit; sender thread limit exceeded", COUNTED),
+        (Stage.MAIL, "421 4.3.2 Service not available", CROWDED),
+        (Stage.RCPT, "421 4.7.0 Try again later", BUSY),
+        (Stage.DATA, "421 closing", BUSY),
+        (Stage.FINAL_DOT, "421 closing", BUSY),
+        (Stage.MAIL, "450 Too many concurrent SMTP connections", CROWDED),
+        (Stage.RCPT, "554 too many connections from your host", CROWDED),
+        (Stage.FINAL_DOT, "432 4.3.2 STOREDRV.ClientSubmit; sender thread limit exceeded", CROWDED),
         # Credentials.
         (Stage.AUTH, "535 5.7.8 Authentication failed", SHUT),
         (Stage.AUTH, "534 5.7.9 Application-specific password required", SHUT),
@@ -195,29 +221,52 @@ def test_a_refused_session_counts_on_the_breaker(stage: Stage, code: int) -> Non
         (Stage.DATA, "451 4.3.0 local error", RETRY),
         (Stage.FINAL_DOT, "451 4.7.1 greylisted", RETRY),
         (Stage.FINAL_DOT, "452 4.3.1 no space", RETRY),
-        (Stage.MAIL, "550 5.1.8 sender rejected", FAIL),
-        (Stage.MAIL, "553 5.7.1 not owned by user", FAIL),
-        (Stage.FINAL_DOT, "550 5.7.1 looks like spam", FAIL),
-        (Stage.FINAL_DOT, "554 5.7.26 unauthenticated: requires all senders to authenticate with SPF or DKIM", FAIL),
-        (Stage.FINAL_DOT, "554 Message rejected: Email address is not verified.", FAIL),
+        (Stage.MAIL, "550 5.1.8 sender rejected", SENDER_REFUSED),
+        (Stage.MAIL, "553 5.7.1 not owned by user", SENDER_REFUSED),
+        (Stage.FINAL_DOT, "550 5.7.1 looks like spam", POLICY),
+        (Stage.FINAL_DOT, "554 5.7.26 unauthenticated: requires all senders to authenticate with SPF or DKIM", POLICY),
+        (Stage.FINAL_DOT, "554 Message rejected: Email address is not verified.", SENDER_REFUSED),
         (Stage.DATA, "503 bad sequence", FAIL),
+        # The sender's address, wherever the server tells it; what is about the account goes before it.
+        (Stage.MAIL, "550 no", SENDER_REFUSED),
+        (Stage.MAIL, "554 5.7.1 no", SENDER_REFUSED),
+        (Stage.MAIL, "501 5.1.7 bad sender address syntax", SENDER_REFUSED),
+        (Stage.MAIL, "501 syntax", FAIL),
+        (Stage.MAIL, "550 5.7.1 Authentication required", SHUT),
+        (Stage.MAIL, "550 5.7.1 Sending suspended", SHUT),
+        (Stage.MAIL, "450 4.1.8 Sender address rejected: Domain not found", RETRY),
+        (Stage.MAIL, "553 5.3.4 too big", FAIL),
+        (Stage.RCPT, "553 5.7.1 <a@b>: Sender address rejected: not owned by user", SENDER_REFUSED),
+        (Stage.RCPT, "550 Sender verify failed", SENDER_REFUSED),
+        (Stage.FINAL_DOT, "550 5.1.8 Access denied, bad outbound sender", SENDER_REFUSED),
+        (Stage.FINAL_DOT, "550 The from address does not match a verified Sender Identity", SENDER_REFUSED),
+        (Stage.FINAL_DOT, "550 5.7.60 Client does not have permissions to send as this sender", SENDER_REFUSED),
+        # Policy.
+        (Stage.RCPT, "554 5.7.1 Service unavailable; Client host blocked using a list", POLICY),
+        (Stage.RCPT, "550 blacklisted", POLICY),
+        (Stage.FINAL_DOT, "552 5.7.0 blocked because its content presents a potential security issue", POLICY),
+        (Stage.FINAL_DOT, "554 rejected by policy", POLICY),
+        (Stage.FINAL_DOT, "554 5.6.0 content", FAIL),
+        (Stage.RCPT, "550 5.1.1 unknown by the policy of this server", FAIL_RECIPIENT),
         # One recipient.
         (Stage.RCPT, "450 4.2.0 Greylisted, see you in 300 seconds", RETRY_RECIPIENT),
         (Stage.RCPT, "450 4.2.1 The user is receiving mail at a daily rate limit", RETRY_RECIPIENT),
         (Stage.RCPT, "451 4.7.1 rate limited", RETRY_RECIPIENT),
-        (Stage.RCPT, "452 4.2.2 over quota", RETRY_RECIPIENT),
-        (Stage.RCPT, "552 5.2.2 Mailbox full", RETRY_RECIPIENT),
-        (Stage.FINAL_DOT, "552 5.2.2 Mailbox full", RETRY_RECIPIENT),
-        (Stage.FINAL_DOT, "552 Mailbox is full", RETRY_RECIPIENT),
-        (Stage.RCPT, "452 4.5.3 Too many recipients", RETRY_RECIPIENT),
-        (Stage.RCPT, "452 too many recipients", RETRY_RECIPIENT),
-        (Stage.RCPT, "552 too many recipients", RETRY_RECIPIENT),
-        (Stage.RCPT, "550 5.5.3 too many recipients", RETRY_RECIPIENT),
+        (Stage.RCPT, "452 4.2.2 over quota", MAILBOX_FULL),
+        (Stage.RCPT, "552 5.2.2 Mailbox full", MAILBOX_FULL),
+        (Stage.FINAL_DOT, "552 5.2.2 Mailbox full", MAILBOX_FULL),
+        (Stage.FINAL_DOT, "552 Mailbox is full", MAILBOX_FULL),
+        (Stage.RCPT, "452 4.5.3 Too many recipients", TOO_MANY_RECIPIENTS),
+        (Stage.RCPT, "452 too many recipients", TOO_MANY_RECIPIENTS),
+        (Stage.RCPT, "552 too many recipients", TOO_MANY_RECIPIENTS),
+        (Stage.RCPT, "550 5.5.3 too many recipients", TOO_MANY_RECIPIENTS),
+        (Stage.RCPT, "452 4.3.1 Insufficient system storage", RETRY_RECIPIENT),
+        (Stage.DATA, "550 5.5.3 too many recipients", RETRY),
         (Stage.RCPT, "550 5.1.1 User unknown", FAIL_RECIPIENT),
         (Stage.RCPT, "550 5.2.1 The account is disabled", FAIL_RECIPIENT),
         (Stage.RCPT, "551 not local", FAIL_RECIPIENT),
         (Stage.RCPT, "553 mailbox name not allowed", FAIL_RECIPIENT),
-        (Stage.RCPT, "554 5.7.1 Relay access denied", FAIL_RECIPIENT),
+        (Stage.RCPT, "554 5.7.1 Relay access denied", POLICY),
         # Codes that contradict each other: the milder one.
         (Stage.RCPT, "550 4.1.1 try later", RETRY_RECIPIENT),
         (Stage.FINAL_DOT, "450 5.7.1 try later", RETRY),
@@ -250,11 +299,27 @@ def test_a_plain_5xx_fails(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "expected"),
-    [(429, THROTTLED), (401, SHUT), (403, SHUT), (400, FAIL), (422, FAIL), (413, FAIL), (500, RETRY), (503, RETRY)],
+    ("answer", "expected"),
+    [
+        ("429 slow down", THROTTLED),
+        ("401 no", SHUT),
+        ("402 pay", SHUT),
+        ("403 no", SHUT),
+        ("400 no", FAIL),
+        ("422 no", FAIL),
+        ("413 no", FAIL),
+        ("500 no", RETRY),
+        ("503 no", RETRY),
+        ("408 no", RETRY),
+        ("400 Throttling: Maximum sending rate exceeded", THROTTLED),
+        ("400 Daily message quota exceeded", SHUT),
+        ("403 The from address does not match a verified Sender Identity", SENDER_REFUSED),
+    ],
 )
-def test_a_mail_services_http_status_is_judged(status: int, expected: Judgement) -> None:
-    assert expected == judge_http(status)
+def test_what_a_mail_services_api_answers_is_judged(answer: str, expected: Judgement) -> None:
+    status, _, text = answer.partition(" ")
+
+    assert expected == judge_http(Reply(int(status), text, is_exception=True))
 
 
 def test_the_enhanced_code_is_taken_out_of_the_text() -> None:

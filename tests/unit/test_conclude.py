@@ -5,8 +5,8 @@ import smtplib
 import pytest
 
 from mailqueue.conf import Configuration
-from mailqueue.delivery.django_backend import sending_failed
-from mailqueue.delivery.outcomes import Blame, Outcome, RecipientOutcome, Reply, Stage, Trouble, Verdict
+from mailqueue.delivery.backend_errors import sending_failed
+from mailqueue.delivery.outcomes import Blame, Outcome, Pace, RecipientOutcome, Reply, Stage, Trouble, Verdict
 from mailqueue.models import AttemptOutcome, StopReason
 from mailqueue.queue.claim import Claim
 from mailqueue.queue.history import History
@@ -27,6 +27,7 @@ def concluded(
     recipients: tuple[str, ...] = (ANN,),
     history: History | None = None,
     wish: str = "",
+    others_pass: bool = False,
     **settings: object,
 ) -> Settlement:
     return conclude(
@@ -36,6 +37,7 @@ def concluded(
         history=history or History(),
         configuration=Configuration(RETRY_DELAYS=(100, 1000, 5000), **settings),
         unknown_outcome=wish,
+        others_pass=others_pass,
     )
 
 
@@ -197,3 +199,155 @@ def test_who_was_refused_before_an_unknown_outcome_is_remembered() -> None:
         {address: result["verdict"] for address, result in (found.recipients or {}).items()},
         found.is_accepted,
     )
+
+
+BUSY = Outcome(Verdict.DEFER, Stage.DATA, Blame.BACKEND, Trouble.BUSY, Reply(421, "busy"))
+THROTTLED = Outcome(Verdict.DEFER, Stage.DATA, Blame.BACKEND, Trouble.THROTTLED, Reply(429, "slow down"))
+HOUR = 3600
+
+
+def waiting(**results: tuple[Pace, float | None]) -> Outcome:
+    """An outcome that puts every recipient off in a way of its own."""
+    found = {
+        f"{name}@x": RecipientOutcome(Verdict.RETRY, Reply(450, "so", retry_after=hint), pace)
+        for name, (pace, hint) in results.items()
+    }
+    return Outcome(Verdict.RETRY, Stage.RCPT, Blame.RECIPIENT, recipients=found)
+
+
+@pytest.mark.parametrize(
+    ("busy", "others_pass", "outcome"),
+    [
+        (1, True, AttemptOutcome.DEFERRED),
+        (2, True, AttemptOutcome.RETRY),
+        (5, True, AttemptOutcome.RETRY),
+        (5, False, AttemptOutcome.DEFERRED),
+    ],
+)
+def test_a_mail_on_which_the_server_closes_again_and_again_while_others_pass_counts(
+    busy: int, others_pass: bool, outcome: AttemptOutcome
+) -> None:
+    found = concluded(BUSY, history=History(deferred=busy, busy=busy), others_pass=others_pass)
+
+    assert (outcome, outcome == AttemptOutcome.RETRY) == (found.outcome, found.is_counted)
+
+
+def test_only_a_server_that_closes_makes_a_deferral_count() -> None:
+    found = concluded(THROTTLED, history=History(deferred=5, busy=5), others_pass=True)
+
+    assert (AttemptOutcome.DEFERRED, False) == (found.outcome, found.is_counted)
+
+
+@pytest.mark.parametrize(("deferred", "hint", "least", "most"), [(0, None, 5, 5), (9, None, 5, 5), (3, 60, 60, 66)])
+def test_a_throttled_mail_steps_aside_shortly_or_as_long_as_it_was_told(
+    deferred: int, hint: float | None, least: float, most: float
+) -> None:
+    outcome = Outcome(
+        Verdict.DEFER, Stage.DATA, Blame.BACKEND, Trouble.THROTTLED, Reply(429, "slow down", retry_after=hint)
+    )
+
+    assert least <= (concluded(outcome, history=History(deferred=deferred)).retry_after or 0) <= most
+
+
+def test_a_hint_in_a_greeting_makes_no_single_mail_wait() -> None:
+    outcome = Outcome(
+        Verdict.DEFER, Stage.GREETING, Blame.BACKEND, Trouble.CROWDED, Reply(421, "in an hour", retry_after=HOUR)
+    )
+
+    assert None is concluded(outcome).retry_after
+
+
+def test_a_server_that_refuses_the_sender_has_the_mail_held_without_counting() -> None:
+    outcome = Outcome(Verdict.HOLD, Stage.MAIL, Blame.BACKEND, Trouble.SENDER, Reply(553, "not yours", "5.7.1"))
+    found = concluded(outcome)
+
+    assert (AttemptOutcome.DEFERRED, StopReason.HELD, False, None) == (
+        found.outcome,
+        found.stop,
+        found.is_counted,
+        found.retry_after,
+    )
+    assert "The mail server refuses this sender address. It said: 553 5.7.1 not yours" == found.note
+
+
+@pytest.mark.parametrize(
+    ("results", "least", "most"),
+    [
+        ({"ann": (Pace.SCHEDULE, None)}, 80, 120),
+        ({"ann": (Pace.SCHEDULE, 300)}, 300, 330),
+        ({"ann": (Pace.SCHEDULE, 9000), "bob": (Pace.SCHEDULE, None)}, 80, 120),
+        ({"ann": (Pace.MAILBOX, 7)}, 0.8 * 4 * HOUR, 1.2 * 4 * HOUR),
+        ({"ann": (Pace.MAILBOX, None), "bob": (Pace.SCHEDULE, 30)}, 30, 33),
+        ({"ann": (Pace.MAILBOX, None), "bob": (Pace.AT_ONCE, None)}, 0, 0),
+    ],
+)
+def test_the_recipient_who_is_due_first_decides_when_the_mail_goes_on(
+    results: dict[str, tuple[Pace, float | None]], least: float, most: float
+) -> None:
+    found = concluded(waiting(**results), recipients=tuple(f"{name}@x" for name in results))
+
+    assert least <= (found.retry_after or 0) <= most
+
+
+def test_who_comes_at_once_is_not_named_and_costs_no_attempt() -> None:
+    results = {
+        ANN: RecipientOutcome(Verdict.SENT, Reply(250, "ok")),
+        BOB: RecipientOutcome(Verdict.RETRY, Reply(452, "too many"), Pace.AT_ONCE),
+    }
+    outcome = Outcome(Verdict.RETRY, Stage.RCPT, Blame.RECIPIENT, pace=Pace.AT_ONCE, recipients=results, queue_id="Q1")
+    found = concluded(outcome, recipients=(ANN, BOB, "carl@x"), history=History(first_counted_ago=99 * HOUR))
+
+    assert (AttemptOutcome.RETRY, False, 0, [ANN], "Q1") == (
+        found.outcome,
+        found.is_counted,
+        found.retry_after,
+        list(found.recipients or {}),
+        found.queue_id,
+    )
+
+
+@pytest.mark.parametrize(
+    ("pace", "ago", "expected"),
+    [
+        (Pace.MAILBOX, 23 * HOUR, "retry"),
+        (Pace.MAILBOX, 24 * HOUR, "fail"),
+        (Pace.SCHEDULE, 24 * HOUR, "retry"),
+        (Pace.SCHEDULE, 48 * HOUR, "fail"),
+    ],
+)
+def test_each_recipient_is_waited_for_as_long_as_its_own_trouble_deserves(
+    pace: Pace, ago: float, expected: str
+) -> None:
+    found = concluded(
+        waiting(ann=(pace, None), bob=(Pace.AT_ONCE, None)),
+        recipients=(ANN, BOB),
+        history=History(counted=3, first_counted_ago=ago),
+    )
+
+    assert {ANN: expected} == {address: result["verdict"] for address, result in (found.recipients or {}).items()}
+
+
+@pytest.mark.parametrize(("raised", "outcome"), [(0, "retry"), (1, "retry"), (2, "failed"), (5, "failed")])
+def test_what_nobody_foresaw_is_tried_three_times(raised: int, outcome: str) -> None:
+    unforeseen = Outcome(Verdict.RETRY, Stage.BODY, Blame.MESSAGE, error="KeyError", pace=Pace.THREE_TIMES)
+
+    assert outcome == concluded(unforeseen, history=History(counted=raised, raised=raised)).outcome
+
+
+def test_a_mail_that_is_put_off_as_a_whole_names_none_of_its_recipients() -> None:
+    assert None is concluded(RETRY, recipients=(ANN, BOB)).recipients
+
+
+def test_discretion_keeps_when_a_service_wants_to_be_asked_again() -> None:
+    outcome = Outcome(
+        Verdict.DEFER,
+        Stage.DATA,
+        reply=Reply(429, "slow down, Ann", is_exception=True, retry_after=60),
+        error="ApiError",
+    )
+
+    assert 60 == discreet(outcome).reply.retry_after
+
+
+def test_a_queue_id_is_cut_to_what_the_database_takes() -> None:
+    assert "x" * 255 == concluded(Outcome(Verdict.SENT, Stage.DONE, queue_id="x" * 300)).queue_id

@@ -69,3 +69,31 @@ def test_only_sessions_that_had_begun_count_as_broken_off() -> None:
     )
 
     assert history.deferred == 1
+
+
+def test_a_server_that_closed_after_the_sender_was_named_is_counted_apart() -> None:
+    history = past(
+        {"outcome": AttemptOutcome.DEFERRED, "stage": Stage.MAIL, "reply_code": 421},
+        {"outcome": AttemptOutcome.DEFERRED, "stage": Stage.RCPT, "reply_code": 421},
+        {"outcome": AttemptOutcome.DEFERRED, "stage": Stage.FINAL_DOT, "reply_code": 421},
+        {"outcome": AttemptOutcome.DEFERRED, "stage": Stage.FINAL_DOT, "reply_code": 454},
+    )
+
+    assert (4, 2) == (history.deferred, history.busy)
+
+
+def test_attempts_that_ended_without_a_word_of_a_server_are_counted_apart() -> None:
+    history = past(
+        {"outcome": AttemptOutcome.RETRY, "is_counted": True, "error": "KeyError"},
+        {"outcome": AttemptOutcome.RETRY, "is_counted": True, "error": "ApiError", "reply_code": 500},
+        {"outcome": AttemptOutcome.RETRY, "is_counted": True, "reply_code": 451},
+        {"outcome": AttemptOutcome.DEFERRED, "error": "ConnectionRefusedError"},
+    )
+
+    assert (3, 1) == (history.counted, history.raised)
+
+
+def test_who_is_not_named_by_a_transaction_that_was_full_is_still_to_get_it() -> None:
+    history = past({"outcome": AttemptOutcome.RETRY, "recipients": {ANN: {"verdict": Verdict.SENT}}})
+
+    assert [BOB, CARL] == history.pending([ANN, BOB, CARL])
