@@ -15,6 +15,7 @@ MUST_HAVE = {
     "mailqueue/py.typed",
     "mailqueue/management/commands/send_queued_mail.py",
     "mailqueue/migrations/0001_initial.py",
+    "mailqueue/testing/certs/server.key",
 }
 TRY_IT = """
 import django
@@ -23,6 +24,7 @@ settings.configure(INSTALLED_APPS=["mailqueue", "post_office"], DATABASES={"defa
     "ENGINE": "django.db.backends.postgresql", "NAME": "none"}})
 django.setup()
 import mailqueue
+from mailqueue.testing import SmtpServer, drain, queueing
 print("imported mailqueue", mailqueue.__version__, "beside Django", django.__version__)
 """
 

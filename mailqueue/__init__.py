@@ -7,6 +7,8 @@ before its models may be loaded.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from mailqueue.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from mailqueue.api import cancel, hold, requeue, state
     from mailqueue.outbox.backend import AutonomousEmailBackend, EmailBackend
@@ -14,7 +16,6 @@ if TYPE_CHECKING:
     from mailqueue.outbox.send import send, send_many
     from mailqueue.outbox.size import MessageTooLargeError
 
-__version__ = "0.1.0"
 __all__ = [
     "AutonomousEmailBackend",
     "EmailBackend",

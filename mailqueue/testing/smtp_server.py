@@ -14,14 +14,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from mailqueue.testing import smtp_tls
+from mailqueue.testing.smtp_limits import Limits
 from mailqueue.testing.smtp_script import Command, CutBody, Drop, Script, Silence, Step, Unanswered
 from mailqueue.testing.smtp_session import Session
 
 __all__ = ["Accepted", "Command", "CutBody", "Drop", "Session", "Silence", "SmtpServer", "Unanswered"]
 
-CERTIFICATE = Path(__file__).parent / "certs" / "server.crt"
+CERTIFICATE = smtp_tls.SHOWN["trusted"]
 """For localhost and 127.0.0.1, valid for a hundred years, signed by itself: a client that trusts it passes."""
-KEY = CERTIFICATE.with_suffix(".key")
 
 
 @dataclass(frozen=True)
@@ -31,16 +32,19 @@ class Accepted:
     envelope_from: str
     recipients: tuple[str, ...]
     content: bytes
+    """The very bytes, as they were before the dots were stuffed."""
     connection: int
     """The number of the session, from 1."""
     accepted_at: float = field(default_factory=time.monotonic)
 
     @cached_property
     def message(self) -> EmailMessage:
+        """The message, parsed."""
         return email.message_from_bytes(self.content, policy=email.policy.default)
 
     @cached_property
     def message_id(self) -> str:
+        """Its Message-ID, brackets included; "" where there is none."""
         head = self.content.partition(b"\r\n\r\n")[0]
         parsed = email.message_from_bytes(head + b"\r\n\r\n", policy=email.policy.default)
         return str(parsed["Message-ID"]).strip()
@@ -49,14 +53,20 @@ class Accepted:
 class SmtpServer:
     """A server in a thread of its own. Use it as a context manager, or `start` and `stop` it; the port stays the same.
 
-    `script` gives answers per verb (see `Script`); what it does not mention is accepted. `latency` is in seconds, for
-    each reply. `users` maps names to passwords: with any, AUTH is offered and demanded. Everything that is recorded
-    may be read from any thread, and outlives a `stop`.
+    `script` gives answers per verb (see `Script`) and has the first word; what it does not mention is accepted.
+    `latency` is in seconds, from a command's arrival to its reply. `users` maps names to passwords: with any, AUTH is
+    offered and demanded. `certificate` is what is wrong with the one that is shown under TLS. `pipelining` offers it;
+    who pipelines without is served all the same, and noticed (`Session.pipelined`).
+
+    `rate_limit` (recipients per second, with a burst of one second) is kept at MAIL, `daily_quota` (recipients) at
+    MAIL and RCPT, `recipient_limit` (of a message) at RCPT, `connection_limit` at the greeting; see `limits`.
+
+    Everything that is recorded may be read from any thread, and outlives a `stop`.
     """
 
     name = "mx.test"
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a thing of its own, and a test names one or two
         self,
         script: Mapping[str, Step | Sequence[Step]] | None = None,
         *,
@@ -64,14 +74,39 @@ class SmtpServer:
         size_limit: int | None = None,
         users: Mapping[str, str] | None = None,
         tls: Literal["", "starttls", "implicit"] = "",
+        certificate: smtp_tls.Fault = "trusted",
         extensions: Sequence[str] = ("8BITMIME", "ENHANCEDSTATUSCODES"),
+        pipelining: bool = False,
+        rate_limit: float | None = None,
+        daily_quota: int | None = None,
+        recipient_limit: int | None = None,
+        connection_limit: int | None = None,
     ) -> None:
+        if certificate not in smtp_tls.SHOWN:
+            raise ValueError(f"no such certificate: {certificate!r} (there are {', '.join(smtp_tls.SHOWN)})")
         self.script = Script(script)
         self.latency = latency
         self.size_limit = size_limit
         self.users = dict(users or {})
         self.tls = tls
+        self.certificate = certificate
         self.extensions = tuple(extensions)
+        self.pipelining = pipelining
+        self.limits = Limits(
+            rate_limit=rate_limit,
+            daily_quota=daily_quota,
+            recipient_limit=recipient_limit,
+            connection_limit=connection_limit,
+        )
+        """The limits and the words in which they are told. They may be changed while the server runs."""
+        self.command_count = 0
+        """Commands that were answered, greetings among them."""
+        self.refused_count = 0
+        """Those of them that were answered with a 4xx or 5xx, by a limit or by the script."""
+        self.most_open_connections = 0
+        """How many connections were open at a time, without those that were turned away."""
+        self.recipient_count = 0
+        """Recipients of all messages that were accepted."""
         self.host = "127.0.0.1"
         self.messages: list[Accepted] = []
         self.sessions: list[Session] = []
@@ -91,11 +126,21 @@ class SmtpServer:
         self._reserved.close()
 
     @property
+    def certificate_path(self) -> Path:
+        """What a client is to trust, so that nothing is wrong but what `certificate` says: a PEM file.
+
+        For Django's SMTP backend, name it in the environment as SSL_CERT_FILE; `queueing` does.
+        """
+        return smtp_tls.to_trust(self.certificate)
+
+    @property
     def connect_count(self) -> int:
+        """Connections since the first start, those that were turned away among them."""
         return len(self.sessions)
 
     @property
     def open_connection_count(self) -> int:
+        """Connections that are open now."""
         return sum(session.is_open for session in self.sessions)
 
     def start(self) -> None:
@@ -128,7 +173,7 @@ class SmtpServer:
         return list(self.messages)
 
     def wait_until(self, condition: Callable[[], bool], *, seconds: float = 30.0, what: str = "the server") -> None:
-        """Wait for a condition on what this server records: messages, sessions and whether they are open."""
+        """Wait for a condition on what this server records: messages, counts, sessions and whether they are open."""
         with self._changed:
             if not self._changed.wait_for(condition, seconds):
                 raise AssertionError(f"waited {seconds} s in vain for {what}; {len(self.messages)} messages accepted")
@@ -138,9 +183,8 @@ class SmtpServer:
         return [message.message_id for message in list(self.messages)]
 
     def ssl_context(self) -> ssl.SSLContext:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(CERTIFICATE, KEY)
-        return context
+        """Make the server's side of TLS, with the certificate that it shows."""
+        return smtp_tls.context(self.certificate)
 
     def _run(self, sock: socket.socket) -> None:
         try:
@@ -173,10 +217,32 @@ class SmtpServer:
         return task
 
     def _opened(self, session: Session) -> None:
+        served_count = sum(other.is_served for other in self.sessions)
+        limit = self.limits.connection_limit
+        session.is_turned_away = limit is not None and served_count >= limit
         with self._changed:
             self.sessions.append(session)
             session.number = len(self.sessions)
+            if not session.is_turned_away:
+                self.most_open_connections = max(self.most_open_connections, served_count + 1)
             self._changed.notify_all()
+
+    def _answered(self, code: str) -> None:
+        with self._changed:
+            self.command_count += 1
+            self.refused_count += code[:1] in {"4", "5"}
+            self._changed.notify_all()
+
+    def _refuse_message(self) -> str:
+        return self.limits.refuse_message(of_day=self._of_day())
+
+    def _refuse_recipient(self, session: Session) -> str:
+        return self.limits.refuse_recipient(of_message=len(session.recipients), of_day=self._of_day())
+
+    def _of_day(self) -> int:
+        if self.limits.daily_quota is None:
+            return 0
+        return self.recipient_count + sum(len(session.recipients) for session in self.sessions if session.is_open)
 
     def _closed(self, _session: Session) -> None:
         with self._changed:
@@ -186,6 +252,7 @@ class SmtpServer:
         accepted = Accepted(session.envelope_from or "", tuple(session.recipients), content, session.number)
         with self._changed:
             self.messages.append(accepted)
+            self.recipient_count += len(accepted.recipients)
             self._changed.notify_all()
 
 

@@ -2,14 +2,16 @@
 
 import asyncio
 import base64
+from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
-from mailqueue.testing.smtp_script import Command, CutBody, Drop, Silence, Unanswered
+from mailqueue.testing.smtp_script import Answer, Command, CutBody, Drop, Silence, Unanswered
 
 if TYPE_CHECKING:
     from mailqueue.testing.smtp_server import SmtpServer
 
 END_OF_BODY = b"\r\n.\r\n"
+TOO_LARGE = "552 5.3.4 Message size exceeds fixed limit"
 NEEDS_UTF8 = "553 5.6.7 Address needs SMTPUTF8"
 
 
@@ -19,17 +21,25 @@ class Session(asyncio.Protocol):
     def __init__(self, server: "SmtpServer") -> None:
         self.server = server
         self.number = 0
+        """The first one has 1."""
         self.commands: list[str] = []
         """Every command line, "." for a final dot; credentials left out."""
         self.is_open = False
+        self.is_turned_away = False
+        """There were too many connections already."""
         self.is_encrypted = False
+        self.pipelined = False
+        """The client sent more before it had the reply to a command (RFC 2920)."""
         self.takes_utf8 = False
         """The mail that is being offered needs SMTPUTF8 (RFC 6531), as the client said."""
         self.user = ""
+        """Who logged in."""
         self.envelope_from: str | None = None
         self.recipients: list[str] = []
         self._buffer = bytearray()
         self._is_busy = False
+        self._is_late = False
+        self._arrived_at = 0.0
         self._body_limit: int | None = None
         self._in_body = False
         self._searched = 0
@@ -39,6 +49,7 @@ class Session(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self._socket = transport.get_extra_info("socket")
+        self._arrived_at = asyncio.get_running_loop().time()
         self.is_open = True
         self.server._opened(self)
         if self.server.tls == "implicit":
@@ -47,8 +58,14 @@ class Session(asyncio.Protocol):
         else:
             self._greet()
 
+    @property
+    def is_served(self) -> bool:
+        """The connection counts: it is open, was not turned away, and nobody is about to close it."""
+        return self.is_open and not self.is_turned_away and not self._transport.is_closing()
+
     def _greet(self) -> None:
-        self._perform("GREETING", default=f"220 {self.server.name} ESMTP")
+        too_many = Drop(self.server.limits.connection_reply)
+        self._perform("GREETING", default=too_many if self.is_turned_away else f"220 {self.server.name} ESMTP")
 
     def connection_lost(self, _exc: Exception | None) -> None:
         asyncio.get_running_loop().call_soon(self._end)
@@ -62,6 +79,8 @@ class Session(asyncio.Protocol):
         self.server._closed(self)
 
     def data_received(self, data: bytes) -> None:
+        self._arrived_at = asyncio.get_running_loop().time()
+        self.pipelined |= self._is_late
         self._buffer += data
         self._pump()
 
@@ -81,6 +100,7 @@ class Session(asyncio.Protocol):
             return False
         line = self._buffer[:end].decode(errors="surrogateescape").rstrip("\r")
         del self._buffer[: end + 1]
+        self.pipelined |= bool(self._buffer)
         if self._challenged is not None:
             self._authenticate(line)
             return True
@@ -102,13 +122,24 @@ class Session(asyncio.Protocol):
         content = bytes(self._buffer[: end + 2]).replace(b"\r\n.", b"\r\n")[2:]
         del self._buffer[: end + len(END_OF_BODY)]
         self._in_body = False
+        self.pipelined |= bool(self._buffer)
         self.commands.append(".")
-        self._perform("BODY", content=content, default="250 2.0.0 Ok: queued")
+        limit = self.server.size_limit
+        too_large = limit is not None and len(content) > limit
+        self._perform("BODY", content=content, default=TOO_LARGE if too_large else "250 2.0.0 Ok: queued")
         return True
 
-    def _perform(self, verb: str, argument: str = "", *, content: bytes = b"", default: str) -> None:
-        """Ask the script what to do, do it, and draw from it what the client will believe."""
-        answer = self.server.script.answer(Command(self, verb, argument, content)) or default
+    def _perform(
+        self, verb: str, argument: str = "", *, content: bytes = b"", default: Answer | Callable[[], Answer]
+    ) -> None:
+        """Ask the script what to do, do it, and draw from it what the client will believe.
+
+        A default that costs something, as a limit's word does, is a function: it is asked when the script has no word.
+        """
+        answer = self.server.script.answer(Command(self, verb, argument, content))
+        if not answer:
+            answer = default() if callable(default) else default
+        self.server._answered(_code(answer))
         if isinstance(answer, str):
             self._conclude(verb, argument, code=answer[:3], content=content)
             self._say(answer, then=verb)
@@ -148,11 +179,20 @@ class Session(asyncio.Protocol):
         self.envelope_from, self.recipients = None, []
 
     def _say(self, reply: str, *, then: str = "") -> None:
+        """Reply when the latency is over that began as the command came: commands sent together share it."""
         self._is_busy = True
-        if self.server.latency:
-            asyncio.get_running_loop().call_later(self.server.latency, self._write, reply, then)
+        loop = asyncio.get_running_loop()
+        due_at = self._arrived_at + self.server.latency
+        if self.server.latency and due_at > loop.time():
+            self._is_late = True
+            loop.call_at(due_at, self._write_late, reply, then)
         else:
             self._write(reply, then)
+
+    def _write_late(self, reply: str, then: str) -> None:
+        self._is_late = False
+        self._write(reply, then)
+        self._pump()
 
     def _write(self, reply: str, then: str) -> None:
         if self._transport.is_closing():
@@ -166,14 +206,14 @@ class Session(asyncio.Protocol):
             self._transport.close()
         elif (then, code) != ("STARTTLS", "220"):
             self._is_busy = False
-            if self.server.latency:
-                self._pump()
 
     def _on_ehlo(self, argument: str) -> None:
         self._perform("EHLO", argument, default="250 " + "\n".join([self.server.name, *self._features()]))
 
     def _features(self) -> list[str]:
         features = list(self.server.extensions)
+        if self.server.pipelining:
+            features.append("PIPELINING")
         if self.server.size_limit is not None:
             features.append(f"SIZE {self.server.size_limit}")
         if self.server.tls == "starttls" and not self.is_encrypted:
@@ -187,26 +227,30 @@ class Session(asyncio.Protocol):
 
     def _on_mail(self, argument: str) -> None:
         self.takes_utf8 = " SMTPUTF8" in argument
+        self._perform("MAIL", argument, default=lambda: self._judge_sender(argument))
+
+    def _judge_sender(self, argument: str) -> str:
         if self.server.users and not self.user:
-            default = "530 5.7.0 Authentication required"
-        elif self.server.size_limit and _size(argument) > self.server.size_limit:
-            default = "552 5.3.4 Message size exceeds fixed limit"
-        elif " SMTPUTF8" in argument and "SMTPUTF8" not in self.server.extensions:
-            default = "555 5.5.4 Unsupported option: SMTPUTF8"
-        elif not self._can_read(argument):
-            default = NEEDS_UTF8
-        elif self.envelope_from is not None:
-            default = "503 5.5.1 Nested MAIL command"
-        else:
-            default = "250 2.1.0 Ok"
-        self._perform("MAIL", argument, default=default)
+            return "530 5.7.0 Authentication required"
+        if self.server.size_limit and _size(argument) > self.server.size_limit:
+            return TOO_LARGE
+        if " SMTPUTF8" in argument and "SMTPUTF8" not in self.server.extensions:
+            return "555 5.5.4 Unsupported option: SMTPUTF8"
+        if not self._can_read(argument):
+            return NEEDS_UTF8
+        if self.envelope_from is not None:
+            return "503 5.5.1 Nested MAIL command"
+        return self.server._refuse_message() or "250 2.1.0 Ok"
 
     def _on_rcpt(self, argument: str) -> None:
+        self._perform("RCPT", argument, default=lambda: self._judge_recipient(argument))
+
+    def _judge_recipient(self, argument: str) -> str:
         if self.envelope_from is None:
-            default = "503 5.5.1 Need MAIL command"
-        else:
-            default = "250 2.1.5 Ok" if self._can_read(argument) else NEEDS_UTF8
-        self._perform("RCPT", argument, default=default)
+            return "503 5.5.1 Need MAIL command"
+        if not self._can_read(argument):
+            return NEEDS_UTF8
+        return self.server._refuse_recipient(self) or "250 2.1.5 Ok"
 
     def _can_read(self, argument: str) -> bool:
         return self.takes_utf8 or argument.isascii()
@@ -251,6 +295,7 @@ class Session(asyncio.Protocol):
         self._perform("AUTH", user, default="235 2.7.0 Ok" if is_known else "535 5.7.8 Authentication failed")
 
     def _on_unknown(self, _argument: str) -> None:
+        self.server._answered("502")
         self._say("502 5.5.2 Command not recognized")
 
     def _begin_encryption(self) -> None:
@@ -277,6 +322,13 @@ class Session(asyncio.Protocol):
         if self.server.tls == "implicit":
             self._greet()
         self._pump()
+
+
+def _code(answer: Answer) -> str:
+    """Return the code that the client gets to see, or ""."""
+    if isinstance(answer, CutBody):
+        return "354"
+    return (answer if isinstance(answer, str) else answer.reply if isinstance(answer, Drop) else "")[:3]
 
 
 def _path(argument: str) -> str:
