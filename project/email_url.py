@@ -3,7 +3,7 @@
 django-environ's own reader takes `smtps://` for STARTTLS, which is wrong for port 465.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
@@ -23,7 +23,7 @@ class SmtpServer:
     host: str
     port: int
     username: str
-    password: str
+    password: str = field(repr=False)
     security: str
     timeout_seconds: float
 

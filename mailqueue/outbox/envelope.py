@@ -35,6 +35,13 @@ def check_envelope(message: EmailMessage) -> None:
     for address in (message.from_email, *message.recipients()):
         if not is_simple(address):
             _check_address(address, message)
+            _check_storable(address)
+
+
+def _check_storable(address: Any) -> None:
+    """Refuse what could only be stored as another address."""
+    if "\0" in str(address):
+        raise ValueError(f"Invalid address {address!r}: it holds a NUL character")
 
 
 def _check_address(address: Any, message: EmailMessage) -> None:

@@ -48,7 +48,9 @@ def withhold_identity(message: EmailMessage) -> None:
 def fix_identity(emails: Iterable[Email], *, using: str) -> None:
     """Give each loaded mail that others wrote the Message-ID and the Date it lacks, in the row and in the object."""
     for email in emails:
-        headers = dict(email.headers) if isinstance(email.headers, dict) else {}
+        if not isinstance(email.headers, dict | None):
+            continue  # building it says so
+        headers = dict(email.headers or {})
         names = {str(name).lower() for name in headers}
         has_id = email.message_id or "message-id" in names
         if getattr(email, "mailqueue_source", None) or (has_id and "date" in names):

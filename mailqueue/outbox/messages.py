@@ -12,18 +12,20 @@ from django.db.models.functions import Cast
 from post_office.models import Attachment, Email
 from post_office.settings import get_override_recipients
 
+from mailqueue.delivery.heads import OwnOctets
 from mailqueue.delivery.letter import Letter, UnreadableError
 from mailqueue.models import MessageSource
 from mailqueue.outbox.addresses import split_addresses
 from mailqueue.outbox.attributes import set_attributes
 from mailqueue.outbox.identity import withhold_identity
 from mailqueue.outbox.parts import put_together, take_reply_to
+from mailqueue.outbox.soundness import check_columns, check_source
 
 PARTS = ("body", "attachments", "alternatives")
 ADDRESS_COLUMNS = ("to", "cc", "bcc")
 
 
-class VerbatimMessage(Message):
+class VerbatimMessage(OwnOctets, Message):
     """A parsed message that is sent as the very bytes it was parsed from."""
 
     data = b""
@@ -83,9 +85,15 @@ def load(email_ids: Iterable[int], *, using: str) -> dict[int, Email]:
 
 
 def recipients_of(email: Email) -> list[str]:
-    """Return the envelope recipients of a loaded mail; OVERRIDE_RECIPIENTS of post_office has its way."""
+    """Return the envelope recipients of a loaded mail; OVERRIDE_RECIPIENTS of post_office has its way.
+
+    Never raises for what stands in a row: a mail that is damaged has the recipients of its columns, until building it
+    says what is wrong.
+    """
     override = get_override_recipients()
     source = source_of(email)
+    if source and not _is_sound(source):
+        source = None
     if source and (source.message is not None or not override):
         return list(override or source.recipients)
     parts = (source and source.parts) or {}
@@ -93,8 +101,16 @@ def recipients_of(email: Email) -> list[str]:
     return [address for address in (*(override or to), *cc, *bcc) if address]
 
 
+def _is_sound(source: MessageSource) -> bool:
+    try:
+        check_source(source)
+    except ValueError:
+        return False
+    return True
+
+
 def letter_of(email: Email, *, recipients: list[str]) -> Letter:
-    """Make the letter of a loaded mail for some of its recipients."""
+    """Make the letter of a loaded mail for some of its recipients; what is wrong with the mail shows at its build."""
     source = source_of(email)
     envelope_from = source.envelope_from if source else email.from_email
     return Letter(envelope_from, recipients, lambda: _message(email, recipients=recipients))
@@ -107,6 +123,9 @@ def source_of(email: Email) -> MessageSource | None:
 
 def _message(email: Email, *, recipients: list[str]) -> EmailMessage:
     source = source_of(email)
+    check_columns(email)
+    if source:
+        check_source(source)
     if source and source.message is not None:
         kept = bytes(source.message)
         return SourceMessage(kept, from_email=source.envelope_from, bcc=recipients, subject=email.subject)

@@ -6,13 +6,17 @@ from email.policy import SMTP
 import django
 from django.core.mail import EmailMessage
 
+from mailqueue.delivery.heads import check_heads
+
 HAS_POLICIES = django.VERSION >= (6, 0)
 """Django 6.0 replaced its own MIME classes by Python's, which take a policy."""
 
 
 def build(message: EmailMessage) -> Message:
-    """Build the MIME message."""
-    return message.message(policy=SMTP) if HAS_POLICIES else message.message()
+    """Build the MIME message. Raises ValueError for a header that would be read as several."""
+    built: Message = message.message(policy=SMTP) if HAS_POLICIES else message.message()
+    check_heads(built)
+    return built
 
 
 def serialised(built: Message | EmailMessage) -> bytes:

@@ -4,10 +4,18 @@ import json
 import logging
 import re
 import sys
+import traceback
 from datetime import UTC, datetime
 from typing import Any
 
-ADDRESS = re.compile(r"[^\s<>,;:]+@[^\s<>,;:]+")
+from django.db import Error
+
+ADDRESS = re.compile(r'(?:"[^"]*"|[^\s<>,;:]+)@(?:\[[^\]]*\]|[^\s<>,;:]+)')
+ROW_CLASSES = ("22", "23", "P0", "XX")
+"""SQLSTATE classes of errors about a row, or of a trigger's own: their texts may quote what stands in it."""
+
+OUTSPOKEN = (Error, OSError, RuntimeError, MemoryError, ImportError, AttributeError, NameError, TypeError)
+"""Exceptions whose texts are about programs and machines; those of all others quote values."""
 
 logger = logging.getLogger("mailqueue.sender")
 
@@ -22,13 +30,41 @@ def without_addresses(text: str) -> str:
     return ADDRESS.sub("<address>", text)
 
 
+def told(error: BaseException) -> str:
+    """Say what is wrong with nobody named: an exception's first line, unless it is one that may quote a mail."""
+    state = getattr(error, "sqlstate", None) or getattr(error.__cause__, "sqlstate", None)
+    if state and state.startswith(ROW_CLASSES):
+        return f"SQLSTATE {state}"
+    try:
+        return without_addresses(str(error).strip().partition("\n")[0])
+    except Exception:  # noqa: BLE001 - somebody else's __str__
+        return ""
+
+
+def told_with_traceback(error: BaseException | None) -> str:
+    """Return a traceback that shows the way of an exception, and of those before it, without their texts.
+
+    A text that may quote a mail is left out.
+    """
+    lines: list[str] = []
+    seen: list[int] = []
+    while error is not None and id(error) not in seen:
+        seen.append(id(error))
+        kind = type(error).__qualname__
+        text = told(error) if isinstance(error, OUTSPOKEN) or hasattr(error, "sqlstate") else ""
+        frames = "".join(traceback.format_tb(error.__traceback__))
+        lines.insert(0, f"Traceback (most recent call last):\n{frames}{kind}{': ' if text else ''}{text}")
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return "\n\n".join(lines)
+
+
 class TextFormatter(logging.Formatter):
     """2026-11-21T08:00:00.123Z INFO mail.sent email=1 attempt=1."""
 
     def format(self, record: logging.LogRecord) -> str:
         fields = "".join(f" {name}={_quoted(value)}" for name, value in _fields(record).items())
         text = f"{_moment(record)} {record.levelname} {record.getMessage()}{fields}"
-        return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
+        return f"{text}\n{_traceback(self, record)}" if record.exc_info else text
 
 
 class JsonFormatter(logging.Formatter):
@@ -37,7 +73,7 @@ class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         entry = {"time": _moment(record), "level": record.levelname, "event": record.getMessage(), **_fields(record)}
         if record.exc_info:
-            entry["exception"] = self.formatException(record.exc_info)
+            entry["exception"] = _traceback(self, record)
         return json.dumps(entry, default=str)
 
 
@@ -57,6 +93,14 @@ def set_up_logging(log_format: str) -> None:
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
     return getattr(record, "fields", {})
+
+
+def _traceback(formatter: logging.Formatter, record: logging.LogRecord) -> str:
+    """Tell the whole of an exception to those who asked for everything, and to all others what names nobody."""
+    information: Any = record.exc_info
+    if logger.isEnabledFor(logging.DEBUG):
+        return formatter.formatException(information)
+    return told_with_traceback(information[1])
 
 
 def _moment(record: logging.LogRecord) -> str:

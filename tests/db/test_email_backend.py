@@ -4,6 +4,7 @@ import resource
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from email.policy import SMTP
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,16 @@ def test_what_djangos_smtp_backend_refuses_is_refused_alike_and_what_it_takes_is
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of deprecated kinds of attachments
 
-        assert sent_by_django([made_of(given)]) == queued([made_of(given)])
+        theirs, ours = sent_by_django([made_of(given)]), queued([made_of(given)])
+        # Django sends what has a form feed in a header, and what follows is another header, or text.
+        assert theirs == ours or (ours is ValueError and (theirs != 1 or is_torn(made_of(given))))
+
+
+def is_torn(message: EmailMessage) -> bool:
+    """Whether Django leaves a line break in a header, or a name that is none: it arrives as several, or as text."""
+    built: Any = message.message(**({"policy": SMTP} if django.VERSION >= (6, 0) else {}))
+    headers = [(str(name), str(value)) for part in built.walk() for name, value in part.items()]
+    return any(f"{value}.".splitlines() != [f"{value}."] or not name.strip() or " " in name for name, value in headers)
 
 
 REFUSED = {

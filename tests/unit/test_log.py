@@ -31,9 +31,21 @@ def test_json_is_one_object() -> None:
 @pytest.mark.parametrize("formatter", [TextFormatter(), JsonFormatter()])
 def test_an_exception_is_told_with_its_traceback(formatter: logging.Formatter) -> None:
     made = record()
-    made.exc_info = (ValueError, ValueError("no"), None)
+    made.exc_info = (RuntimeError, RuntimeError("no jane@example.com"), None)
 
-    assert "ValueError: no" in formatter.format(made)
+    assert "RuntimeError: no <address>" in formatter.format(made)
+
+
+@pytest.mark.parametrize("formatter", [TextFormatter(), JsonFormatter()])
+def test_an_exception_that_quotes_values_is_quoted_to_those_alone_who_asked_for_everything(
+    formatter: logging.Formatter, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = record()
+    made.exc_info = (ValueError, ValueError("Your order, jane@example.com"), None)
+
+    assert "Your order" not in formatter.format(made)
+    with caplog.at_level(logging.DEBUG, logger="mailqueue.sender"):
+        assert "ValueError: Your order, jane@example.com" in formatter.format(made)
 
 
 def test_a_field_cannot_break_the_line() -> None:
