@@ -17,6 +17,7 @@ VERDICTS = {
     Verdict.RETRY: _("to be retried"),
     Verdict.FAIL: _("failed"),
     Verdict.DEFER: _("deferred"),
+    Verdict.HOLD: _("held"),
     Verdict.UNKNOWN: _("unknown"),
 }
 

@@ -8,7 +8,8 @@ from django.utils.formats import date_format
 from django.utils.timezone import localtime
 from django.utils.translation import gettext as _
 
-from mailqueue.models import Attempt, AttemptOutcome, BackendHealth
+from mailqueue.models import Attempt, AttemptOutcome
+from mailqueue.ops.backends import Backend, Flow
 from mailqueue.ops.conditions import State
 
 
@@ -21,8 +22,8 @@ class Facts:
     stopped_by: str
     attempt: Attempt | None
     """The attempt under way, else the last one."""
-    shut_backend: BackendHealth | None = None
-    """The backend it waits for, where that is shut."""
+    backend: Backend | None = None
+    """The backend it is for, where no mail flows through that now."""
 
 
 def readable_time(moment: datetime | None) -> str:
@@ -42,18 +43,53 @@ def sentence(state: State, facts: Facts) -> str:
     return _SENTENCES[state](facts)
 
 
+def why_paused(backend: Backend) -> str:
+    """Return who paused a backend, since when and why, as the end of a sentence."""
+    words = {
+        "person": backend.row.paused_by or _("somebody"),
+        "since": readable_time(backend.row.paused_at),
+        "note": backend.row.pause_note,
+    }
+    if not backend.row.pause_note:
+        return _("paused by %(person)s since %(since)s") % words
+    return _("paused by %(person)s since %(since)s (%(note)s)") % words
+
+
 def _waiting(facts: Facts) -> str:
-    backend = facts.shut_backend
+    backend = facts.backend
     if backend is None:
         return _("It is due: the next free sender takes it.")
-    return _(
-        "It waits for the backend %(backend)s, which is shut since %(since)s (%(reason)s). Next probe: %(probe)s."
-    ) % {
-        "backend": backend.alias,
-        "since": readable_time(backend.shut_at),
-        "reason": backend.shut_reason,
-        "probe": readable_time(backend.probe_at),
+    words = {
+        "backend": backend.row.alias,
+        "paused": why_paused(backend),
+        "since": readable_time(backend.row.shut_at),
+        "reason": backend.row.shut_reason,
+        "probe": readable_time(backend.row.probe_at),
+        "until": readable_time(backend.row.resting_until),
     }
+    patterns = {
+        Flow.PAUSED: _("It waits for the backend %(backend)s, which is %(paused)s."),
+        Flow.SHUT: _(
+            "It waits for the backend %(backend)s, which is shut since %(since)s (%(reason)s). Next probe: %(probe)s."
+        ),
+        Flow.SPENT: _(
+            "It waits for the backend %(backend)s, which takes nothing more until %(until)s: its recipients of the "
+            "day are used up."
+        ),
+        Flow.RESTING: _(
+            "It waits for the backend %(backend)s, which rests until %(until)s: the server asked to slow down."
+        ),
+    }
+    return patterns[backend.flow] % words
+
+
+def _at_its_time(pattern: str, facts: Facts) -> str:
+    """Say when something happens, and that it does not as long as the backend is paused."""
+    text = pattern % {"time": readable_time(facts.until), "answer": answer_of(facts.attempt)}
+    if facts.backend is None or facts.backend.flow != Flow.PAUSED or facts.until is None:
+        return text
+    words = {"text": text.rstrip("."), "backend": facts.backend.row.alias, "paused": why_paused(facts.backend)}
+    return _("%(text)s. But not before somebody resumes the backend %(backend)s, which is %(paused)s.") % words
 
 
 def _sending(facts: Facts) -> str:
@@ -63,11 +99,14 @@ def _sending(facts: Facts) -> str:
     return _("It has been with the sender %(sender)s since %(time)s.") % words
 
 
+def _scheduled(facts: Facts) -> str:
+    return _at_its_time(_("It goes out at %(time)s."), facts)
+
+
 def _retrying(facts: Facts) -> str:
-    words = {"time": readable_time(facts.until), "answer": answer_of(facts.attempt)}
-    if not words["answer"]:
-        return _("It is tried again at %(time)s.") % words
-    return _("It is tried again at %(time)s, because of: %(answer)s") % words
+    if not answer_of(facts.attempt):
+        return _at_its_time(_("It is tried again at %(time)s."), facts)
+    return _at_its_time(_("It is tried again at %(time)s, because of: %(answer)s"), facts)
 
 
 def _sent(facts: Facts) -> str:
@@ -87,8 +126,8 @@ def _failed(facts: Facts) -> str:
 def _unknown(facts: Facts) -> str:
     if facts.until is None:
         return _("It may have arrived: nobody knows how the last attempt ended. It waits for a person to decide.")
-    words = {"time": readable_time(facts.until)}
-    return _("It may have arrived: nobody knows how the last attempt ended. It is sent once more at %(time)s.") % words
+    pattern = _("It may have arrived: nobody knows how the last attempt ended. It is sent once more at %(time)s.")
+    return _at_its_time(pattern, facts)
 
 
 def _cancelled(facts: Facts) -> str:
@@ -104,7 +143,7 @@ def _held(facts: Facts) -> str:
 
 _SENTENCES: dict[State, Callable[[Facts], str]] = {
     State.WAITING: _waiting,
-    State.SCHEDULED: lambda facts: _("It goes out at %(time)s.") % {"time": readable_time(facts.until)},
+    State.SCHEDULED: _scheduled,
     State.SENDING: _sending,
     State.RETRYING: _retrying,
     State.SENT: _sent,

@@ -11,7 +11,8 @@ from django.utils.translation import gettext
 from post_office.models import STATUS, Email
 
 from mailqueue.delivery.backends import canonical
-from mailqueue.models import Attempt, BackendHealth
+from mailqueue.models import Attempt
+from mailqueue.ops.backends import Backend, backends_in_the_way
 from mailqueue.ops.conditions import State, conditions, state_case, with_facts
 from mailqueue.ops.sentences import Facts, readable_time, sentence
 
@@ -85,8 +86,8 @@ def _described_batch(ids: Sequence[int], *, using: str | None) -> dict[int, Mail
         note=Coalesce("mailqueue_state__note", Value(""), output_field=TextField()),
         stopped_by=Coalesce("mailqueue_state__stopped_by", Value("")),
     )
-    shut = {backend.alias: backend for backend in BackendHealth.objects.using(using).exclude(shut_at=None)}
-    return {row["pk"]: _described(row, attempts.get(row["pk"]), shut=shut) for row in rows}
+    stopped = backends_in_the_way(using=using)
+    return {row["pk"]: _described(row, attempts.get(row["pk"]), stopped=stopped) for row in rows}
 
 
 def state_of(email: Email) -> MailStatus:
@@ -118,7 +119,7 @@ def _speaking_attempts(ids: Sequence[int], *, using: str | None) -> dict[int, At
     return {attempt.email_id: attempt for attempt in last}
 
 
-def _described(row: dict[str, Any], attempt: Attempt | None, *, shut: dict[str, BackendHealth]) -> MailStatus:
+def _described(row: dict[str, Any], attempt: Attempt | None, *, stopped: dict[str, Backend]) -> MailStatus:
     state = State(row["state"])
     is_timed = state in TIMED and row["status"] in QUEUED
     facts = Facts(
@@ -126,6 +127,6 @@ def _described(row: dict[str, Any], attempt: Attempt | None, *, shut: dict[str, 
         note=row["note"],
         stopped_by=row["stopped_by"],
         attempt=attempt,
-        shut_backend=shut.get(canonical(row["backend_alias"])) if shut else None,
+        backend=stopped.get(canonical(row["backend_alias"])) if stopped else None,
     )
     return MailStatus(state, sentence(state, facts), facts.until, row["attempt_count"])

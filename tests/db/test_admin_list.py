@@ -8,12 +8,11 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
-from django.utils import timezone
 from post_office.models import STATUS, Email, EmailTemplate
 from post_office.settings import get_default_mailer
 
 from mailqueue.admin.emails import MailAdmin
-from mailqueue.models import AttemptOutcome, BackendHealth
+from mailqueue.models import AttemptOutcome
 from mailqueue.ops.states import State
 from tests.support.situations import SITUATIONS, make_attempt, make_mail
 
@@ -142,12 +141,3 @@ def test_a_mail_without_recipients_can_be_opened_from_the_list(admin_client: Cli
     assert (
         reverse("admin:post_office_email_change", args=[mail.pk]) in admin_client.get(reverse(LIST)).content.decode()
     )
-
-
-def test_the_health_of_backends_is_listed_and_can_not_be_changed(admin_client: Client) -> None:
-    BackendHealth.objects.create(alias="open-one")
-    BackendHealth.objects.create(alias="shut-one", shut_at=timezone.now(), shut_reason="535 no", failure_count=1)
-    page = admin_client.get(reverse("admin:mailqueue_backendhealth_changelist")).content.decode()
-    change = admin_client.post(reverse("admin:mailqueue_backendhealth_change", args=["shut-one"]), {"alias": "x"})
-
-    assert ("shut since" in page, "535 no" in page, 403) == (True, True, change.status_code)

@@ -9,7 +9,7 @@ from django.core.mail import EmailMultiAlternatives
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
-from post_office.models import Attachment, Email, EmailTemplate, Log
+from post_office.models import STATUS, Attachment, Email, EmailTemplate, Log
 from pytest_django import Settings
 
 import mailqueue
@@ -234,3 +234,13 @@ def test_the_preview_of_a_mail_with_an_attachment_shows_its_html(
     response = admin_client.get(reverse("admin:post_office_email_preview", args=[mail.pk]))
 
     assert (response.status_code, "Here it is" in response.text) == (200, True)
+
+
+def test_the_timeline_tells_the_queue_id_and_who_was_held(admin_client: Client) -> None:
+    mail = make_mail(status=STATUS.sent)
+    results = {"ann@example.com": {"verdict": "hold", "code": 553, "enhanced": "5.7.1", "reply": "not verified"}}
+    make_attempt(mail, AttemptOutcome.SENT, queue_id="4ZbQ1x", recipients=results)
+    page = admin_client.get(reverse("admin:post_office_email_change", args=[mail.pk])).content.decode()
+
+    assert "<dd>4ZbQ1x</dd>" in page
+    assert "<strong>ann@example.com</strong>: held" in page

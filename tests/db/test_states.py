@@ -1,6 +1,7 @@
 """Every situation of a mail has one state, the same in a description and in a filter."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 import time_machine
@@ -10,9 +11,9 @@ from django.utils import timezone
 from post_office.models import STATUS, Email
 
 from mailqueue.delivery.backends import canonical
-from mailqueue.models import AttemptOutcome, BackendHealth
+from mailqueue.models import AttemptOutcome, BackendHealth, StopReason
 from mailqueue.ops.states import State, filter_by_state, state_of, states_of
-from tests.support.situations import SITUATIONS, make_attempt, make_mail
+from tests.support.situations import SITUATIONS, make_attempt, make_mail, stop_mail
 
 pytestmark = pytest.mark.django_db
 
@@ -175,3 +176,76 @@ def test_a_mail_that_waits_for_a_shut_backend_names_it_with_the_reason_and_the_n
         described.detail
     )
     assert ".." not in described.detail
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        (
+            {"paused_at": datetime(2026, 11, 21, 8, tzinfo=UTC), "paused_by": "ann", "pause_note": "moving house"},
+            "which is paused by ann since 2026-11-21 08:00:00 (moving house).",
+        ),
+        (
+            {"paused_at": datetime(2026, 11, 21, 8, tzinfo=UTC), "paused_by": "ann", "shut_at": timezone.now()},
+            "which is paused by ann since 2026-11-21 08:00:00.",
+        ),
+        (
+            {"resting_until": datetime(2099, 1, 2, 3, tzinfo=UTC)},
+            "which rests until 2099-01-02 03:00:00: the server asked to slow down.",
+        ),
+        (
+            {
+                "resting_until": datetime(2099, 1, 2, 3, tzinfo=UTC),
+                "day_began_at": datetime(2099, 1, 1, 3, 0, 0, 200, tzinfo=UTC),
+            },
+            "which takes nothing more until 2099-01-02 03:00:00: its recipients of the day are used up.",
+        ),
+        ({"resting_until": datetime(2020, 1, 1, tzinfo=UTC)}, "It is due: the next free sender takes it."),
+        ({"connection_limit": 1, "throttled_rate": 1.0}, "It is due: the next free sender takes it."),
+    ],
+)
+def test_a_mail_that_waits_says_what_it_waits_for(fields: dict[str, Any], words: str) -> None:
+    mail = make_mail()
+    BackendHealth.objects.create(alias=canonical(""), **fields)
+
+    assert words in state_of(mail).detail
+
+
+def test_another_backend_that_is_paused_keeps_no_mail_waiting() -> None:
+    mail = make_mail()
+    BackendHealth.objects.create(alias="other", paused_at=timezone.now())
+
+    assert state_of(mail).detail == "It is due: the next free sender takes it."
+
+
+@pytest.mark.parametrize("situation", ["scheduled", "to be retried", "unknown, to be sent again"])
+def test_what_has_its_time_says_that_a_paused_backend_may_make_it_later(situation: str) -> None:
+    make, _ = SITUATIONS[situation]
+    BackendHealth.objects.create(alias=canonical(""), paused_at=timezone.now(), paused_by="ann")
+    detail = state_of(make()).detail
+
+    assert f". But not before somebody resumes the backend {canonical('')}, which is paused by ann since" in detail
+    assert ".." not in detail
+
+
+def test_what_waits_for_a_person_does_not_speak_of_a_pause() -> None:
+    make, _ = SITUATIONS["unknown, left to a person"]
+    BackendHealth.objects.create(alias=canonical(""), paused_at=timezone.now())
+
+    assert "paused" not in state_of(make()).detail
+
+
+def test_a_mail_whose_sender_address_is_refused_says_so_in_the_words_of_the_server() -> None:
+    note = "The mail server refuses this sender address. It said: 553 5.7.1 not verified"
+    mail = make_mail(status=STATUS.failed)
+    stop_mail(mail, StopReason.HELD, note=note)
+
+    assert f"It is held: {note}" == state_of(mail).detail
+
+
+def test_paused_backends_cost_no_further_statement(everything: dict[str, Email]) -> None:
+    BackendHealth.objects.create(alias=canonical(""), paused_at=timezone.now())
+    with CaptureQueriesContext(connection) as captured:
+        states_of(everything.values())
+
+    assert len(captured) == 3
