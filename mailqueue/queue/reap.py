@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mailqueue.conf import Configuration
+from mailqueue.faults import reach
 from mailqueue.queue.unknown import treat_unknown
 
 LIMIT = 500
@@ -12,7 +13,7 @@ LIMIT = 500
 REAP = """
 WITH dead AS MATERIALIZED (
     SELECT a.id, a.email_id, a.started_at FROM mailqueue_attempt a JOIN post_office_email e ON e.id = a.email_id
-    WHERE a.finished_at IS NULL AND (a.lease_until < clock_timestamp() OR a.sender = ANY(%s))
+    WHERE a.finished_at IS NULL AND (a.lease_until < clock_timestamp() OR a.sender = ANY(%s)) AND NOT a.id = ANY(%s)
     ORDER BY a.id LIMIT %s FOR NO KEY UPDATE OF a, e SKIP LOCKED
 ), returned AS (
     DELETE FROM mailqueue_attempt WHERE id IN (SELECT id FROM dead WHERE started_at IS NULL) RETURNING email_id
@@ -34,9 +35,19 @@ class Reaped:
     """They had been started: nobody knows whether the server took them."""
 
 
-def reap(cursor: Any, *, configuration: Configuration, dead_senders: Sequence[str] = ()) -> Reaped:
-    """Close what is left of claims whose lease has ended, or whose sender is proven dead. Any host may do it."""
-    cursor.execute(REAP, [list(dead_senders), LIMIT])
+def reap(
+    cursor: Any,
+    *,
+    configuration: Configuration,
+    dead_senders: Sequence[str] = (),
+    besides: Sequence[int] = (),
+) -> Reaped:
+    """Close what is left of claims whose lease has ended, or whose sender is proven dead. Any host may do it.
+
+    `besides` are attempts that the caller holds and knows about: their leases may have ended while the database was
+    away, and it will settle them itself.
+    """
+    cursor.execute(REAP, [list(dead_senders), list(besides), LIMIT])
     rows = cursor.fetchall()
     reaped = Reaped(
         returned=[email_id for email_id, is_unknown in rows if not is_unknown],
@@ -44,4 +55,6 @@ def reap(cursor: Any, *, configuration: Configuration, dead_senders: Sequence[st
     )
     if reaped.unknown:
         treat_unknown(cursor, reaped.unknown, configuration=configuration)
+    if rows:
+        reach("reaping")
     return reaped

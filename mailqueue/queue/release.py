@@ -7,7 +7,8 @@ RELEASE = "DELETE FROM mailqueue_attempt WHERE id = ANY(%s) AND outcome IS NULL 
 
 RELEASE_ALL_BUT = """
 DELETE FROM mailqueue_attempt
-WHERE finished_at IS NULL AND sender = %s AND NOT (id = ANY(%s))
+WHERE finished_at IS NULL AND sender = %s
+  AND (NOT (id = ANY(%s)) OR (started_at IS NULL AND lease_until < clock_timestamp()))
 """
 
 
@@ -18,6 +19,9 @@ def release(cursor: Any, attempt_ids: Sequence[int], *, sender: str) -> None:
 
 
 def release_all_but(cursor: Any, attempt_ids: Sequence[int], *, sender: str) -> int:
-    """Hand back what this sender holds without knowing it, after a commit whose answer was lost."""
+    """Hand back what this sender holds without knowing it, after a commit whose answer was lost.
+
+    So goes what it knows of but can't start any more, for its lease ended while the database was away.
+    """
     cursor.execute(RELEASE_ALL_BUT, [sender, list(attempt_ids)])
     return int(cursor.rowcount)

@@ -13,6 +13,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,9 @@ from mailqueue.sender.log import instrument
 
 SUFFIX = ".journal"
 LIMIT_BYTES = 1_000_000
+RETRY_SECONDS = 1
+"""How long a disk that refused to be written is left alone: it must not cost every mail a try."""
+COMPLAIN_EVERY_SECONDS = 60
 FORGOTTEN_AFTER_SECONDS = 7 * 24 * 3600
 """A dead journal whose attempts this database does not know may be another database's; it is kept for so long."""
 
@@ -41,6 +45,8 @@ class Acceptance:
     reply: str
     recipients: dict[str, Any] | None = None
     retry_after: float | None = None
+    is_counted: bool = False
+    queue_id: str = ""
 
     @classmethod
     def of(cls, settlement: Settlement) -> "Acceptance":
@@ -49,7 +55,7 @@ class Acceptance:
     def settlement(self) -> Settlement:
         """Return how to settle the attempt, also when it was declared unknown meanwhile."""
         values = asdict(self) | {"outcome": AttemptOutcome(self.outcome)}
-        return Settlement(**values, is_accepted=True, is_counted=self.retry_after is not None)
+        return Settlement(**values, is_accepted=True)
 
 
 def journal_folder(state_dir: Path, *, using: str) -> Path:
@@ -62,8 +68,8 @@ def journal_folder(state_dir: Path, *, using: str) -> Path:
 class Journal:
     """The journal of one living sender.
 
-    A disk that is full or may not be written is said loudly; sending goes on, and a crash then leaves more mails
-    unknown than it would.
+    A disk that is full or may not be written is said loudly, once a minute; sending goes on, and a crash then leaves
+    more mails unknown than it would. When there is room again, everything that is not settled by then is written.
     """
 
     def __init__(self, folder: Path, *, sender: str) -> None:
@@ -72,6 +78,10 @@ class Journal:
         self._unsettled: dict[int, bytes] = {}
         self._size = 0
         self._fd: int | None = None
+        self._is_whole = False
+        """The file has every acceptance that is not settled."""
+        self._begin_at = 0.0
+        self._complain_at = 0.0
         self._begin()
 
     def write(self, acceptance: Acceptance) -> None:
@@ -79,7 +89,10 @@ class Journal:
         line = json.dumps(asdict(acceptance)).encode() + b"\n"
         with self._lock:
             self._unsettled[acceptance.attempt_id] = line
-            self._append(line)
+            if self._is_whole:
+                self._append(line)
+            else:
+                self._begin()
 
     def forget(self, attempt_ids: Iterable[int]) -> None:
         """Drop what the database knows by now, so that the journal stays small however long the sender lives."""
@@ -97,39 +110,71 @@ class Journal:
             if is_settled:
                 self.path.unlink(missing_ok=True)
         except OSError as error:
-            _complain(self.path, error)
+            self._complain(error)
         os.close(self._fd)
         self._fd = None
 
     def _begin(self) -> None:
-        """Start a file with what is unsettled, locked before anybody can see it, in place of the one before."""
+        """Start a file with what is unsettled, locked before anybody can see it, in place of the one before.
+
+        Where that can't be done, the one before stays; it is tried again a moment later.
+        """
+        if time.monotonic() < self._begin_at:
+            return
         new = self.path.with_suffix(".new")
         lines = b"".join(self._unsettled.values())
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             fd = os.open(new, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_APPEND, 0o600)
         except OSError as error:
-            _complain(self.path, error)
+            self._fail(error)
             return
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.write(fd, lines)
+            _write(fd, lines)
             new.rename(self.path)
         except OSError as error:
             os.close(fd)
-            _complain(self.path, error)
+            with suppress(OSError):
+                new.unlink()
+            self._fail(error)
             return
-        before, self._fd, self._size = self._fd, fd, len(lines)
+        before, self._fd, self._size, self._is_whole = self._fd, fd, len(lines), True
         if before is not None:
             os.close(before)
+        if self._complain_at:
+            self._complain_at = 0.0
+            instrument("journal.back", path=self.path)
 
-    def _append(self, data: bytes) -> None:
+    def _append(self, line: bytes) -> None:
+        """Add a line. Half of one, where the disk became full in it, is taken back: a reader passes over it anyway."""
         if self._fd is None:
             return
         try:
-            self._size += os.write(self._fd, data)
+            _write(self._fd, line)
         except OSError as error:
+            self._is_whole = False
+            with suppress(OSError):
+                os.ftruncate(self._fd, self._size)
+            self._fail(error)
+        else:
+            self._size += len(line)
+
+    def _fail(self, error: OSError) -> None:
+        self._begin_at = time.monotonic() + RETRY_SECONDS
+        self._complain(error)
+
+    def _complain(self, error: OSError) -> None:
+        if time.monotonic() >= self._complain_at:
+            self._complain_at = time.monotonic() + COMPLAIN_EVERY_SECONDS
             _complain(self.path, error)
+
+
+def _write(fd: int, data: bytes) -> None:
+    """Write all of it: a disk takes what it has room for, and says only at the next call that it is full."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(fd, rest) :]
 
 
 @dataclass(slots=True)

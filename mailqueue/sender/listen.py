@@ -8,6 +8,7 @@ from django.db import Error, connections
 
 from mailqueue.conf import Configuration
 from mailqueue.outbox.notice import CHANNEL
+from mailqueue.queue.work import watching
 from mailqueue.sender.log import instrument
 
 PROVE_EVERY_SECONDS = 60
@@ -62,7 +63,7 @@ class Listener:
         self.is_proven = False
         self._raw = connection.connection
         self._raw.add_notify_handler(self._receive)
-        with connection.cursor() as cursor:
+        with watching(alias), connection.cursor() as cursor:
             cursor.execute(f"LISTEN {CHANNEL}")
 
     def fileno(self) -> int | None:
@@ -87,12 +88,12 @@ class Listener:
         if now < self._prove_at or self.alias is None:
             return
         self._prove_at = now + PROVE_EVERY_SECONDS
-        if self._raw is None:
+        if self._raw is None or self._raw.closed:
             self.attach()
         if self._raw is None:
             return
         self._asked_at = now
-        with connections[self.alias].cursor() as cursor:
+        with watching(self.alias), connections[self.alias].cursor() as cursor:
             cursor.execute("SELECT pg_notify(%s, %s)", [CHANNEL, self._sender])
 
     def detach(self) -> None:

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from django.db import Error
@@ -17,6 +17,8 @@ from mailqueue.sender.log import instrument, logger
 from mailqueue.sender.options import Options
 
 LONGEST_PAUSE_SECONDS = 30
+REST_SECONDS = 15
+"""So long after the database was away, others that live may not yet have settled what they know."""
 KEYS_PAUSE_SECONDS = 3600
 KEYS_AT_ONCE = 1000
 
@@ -24,13 +26,28 @@ KEYS_AT_ONCE = 1000
 class Reaper:
     """Looks for the dead at start, and from time to time."""
 
-    def __init__(self, folder: Path, *, journal: Journal, options: Options, configuration: Configuration) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        journal: Journal,
+        options: Options,
+        configuration: Configuration,
+        held: Callable[[], Sequence[int]] = list,
+    ) -> None:
         self.due_at = 0.0
         self._keys_due_at = 0.0
         self._folder = folder
         self._journal = journal
         self._options = options
         self._configuration = configuration
+        self._held = held
+        """Gives the open attempts that this sender knows of: it settles them itself, however late."""
+
+    def rest(self) -> None:
+        """Let the living settle first, after the database was away. A sender that has just started does not wait."""
+        if self.due_at:
+            self.due_at = max(self.due_at, time.monotonic() + REST_SECONDS)
 
     def reap_if_due(self) -> None:
         """Settle what dead senders of this host knew, then close what any dead sender left open."""
@@ -73,7 +90,7 @@ class Reaper:
 
     def _reap(self) -> None:
         with work(self._options.using) as cursor:
-            reaped = reap(cursor, configuration=self._configuration)
+            reaped = reap(cursor, configuration=self._configuration, besides=self._held())
         _report(reaped)
 
     def _forget_keys(self) -> None:

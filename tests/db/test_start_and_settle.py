@@ -201,14 +201,38 @@ def test_with_another_token_nothing_is_settled() -> None:
     assert STATUS.queued == mail.status
 
 
-def test_who_lost_the_lease_settles_nothing_but_an_acceptance() -> None:
+def test_who_was_reaped_settles_nothing_but_an_acceptance() -> None:
     make_mail(), make_mail()
     refused, accepted = started()
     end_lease(refused), end_lease(accepted)
     with turn() as cursor:
+        reap(cursor, configuration=CONFIGURATION)
         closed = settle(cursor, [settlement(refused, AttemptOutcome.RETRY, retry_after=1.0), settlement(accepted)])
 
     assert {accepted.attempt_id} == closed
+
+
+def test_a_result_is_kept_also_after_the_lease_while_nobody_has_reaped_the_attempt() -> None:
+    """Nobody else can have begun: the open attempt is the claim. The database may have been away for long."""
+    mail = make_mail()
+    (claim,) = started()
+    end_lease(claim)
+    with turn() as cursor:
+        settle(cursor, [settlement(claim, AttemptOutcome.FAILED, stop=StopReason.FAILED, note="no such user")])
+        reaped = reap(cursor, configuration=CONFIGURATION)
+    mail.refresh_from_db()
+
+    assert (STATUS.failed, ["failed"], []) == (mail.status, outcomes(mail), reaped.unknown)
+
+
+def test_a_sender_does_not_reap_what_it_holds_itself() -> None:
+    make_mail(), make_mail()
+    held, lost = started()
+    end_lease(held), end_lease(lost)
+    with turn() as cursor:
+        reaped = reap(cursor, configuration=CONFIGURATION, besides=[held.attempt_id])
+
+    assert [lost.email_id] == reaped.unknown
 
 
 def test_an_acceptance_that_comes_late_settles_its_own_unknown_attempt() -> None:
@@ -249,6 +273,17 @@ def test_claims_that_a_sender_does_not_know_of_are_handed_back() -> None:
 
         assert release_all_but(cursor, [one.attempt_id], sender=SENDER) == 1
     assert [one.attempt_id] == list(Attempt.objects.values_list("pk", flat=True))
+
+
+def test_claims_that_were_never_started_are_handed_back_when_their_lease_ended_while_the_database_was_away() -> None:
+    make_mail(), make_mail()
+    (running,) = started()[:1]
+    Attempt.objects.exclude(pk=running.attempt_id).update(started_at=None)
+    Attempt.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
+    known = list(Attempt.objects.values_list("pk", flat=True))
+    with turn() as cursor:
+        assert release_all_but(cursor, known, sender=SENDER) == 1
+    assert [running.attempt_id] == list(Attempt.objects.values_list("pk", flat=True))
 
 
 def test_reaping_returns_what_never_started_and_leaves_no_trace() -> None:
@@ -374,7 +409,7 @@ def test_the_plan_of_settling_does_not_touch_the_index_of_open_attempts() -> Non
     claims = started()
     from mailqueue.queue import settle as settle_module
 
-    columns = [[1], [claims[0].token], ["sent"], [False], [""], [250], [""], [""], [""], [None], [True]]
+    columns = [[1], [claims[0].token], ["sent"], [False], [""], [250], [""], [""], [""], [None], [""], [True]]
     with turn() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off")
         cursor.execute(f"EXPLAIN {settle_module.CLOSE}", columns)

@@ -1,7 +1,9 @@
 """The acceptance journal: what a killed process knew is found by those who live."""
 
+import errno
 import logging
 import os
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -189,3 +191,48 @@ def test_a_journal_that_cannot_be_rewritten_goes_on_as_it_is(
     (found,) = dead_journals(tmp_path, besides=tmp_path / "own.journal")
 
     assert (2, ["journal.failed"]) == (len(found.acceptances), caplog.messages)
+
+
+def test_half_a_line_for_which_there_was_no_room_garbles_no_other_and_nothing_is_missing_when_there_is_room_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    journal = Journal(tmp_path, sender="a")
+    write, room = os.write, 10
+
+    def write_what_fits(fd: int, data: bytes) -> int:
+        nonlocal room
+        if room <= 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written = write(fd, bytes(data)[:room])
+        room -= written
+        return written
+
+    monkeypatch.setattr(os, "write", write_what_fits)
+    monkeypatch.setattr("mailqueue.sender.journal.RETRY_SECONDS", 0)
+    with caplog.at_level(logging.INFO, logger="mailqueue"):
+        for number in range(3):
+            journal.write(Acceptance.of(replace(SETTLEMENT, attempt_id=number)))
+        size_when_full = journal.path.stat().st_size
+        room = 100_000
+        for number in range(3, 5):
+            journal.write(Acceptance.of(replace(SETTLEMENT, attempt_id=number)))
+    abandon(journal)
+    (found,) = dead_journals(tmp_path, besides=tmp_path / "own.journal")
+
+    assert (0, list(range(5))) == (size_when_full, [a.attempt_id for a in found.acceptances])
+    assert ["journal.failed", "journal.back"] == caplog.messages
+
+
+def test_a_disk_that_stays_full_is_not_tried_for_every_mail_and_said_again_after_a_minute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("")
+    with caplog.at_level(logging.ERROR, logger="mailqueue"):
+        journal = Journal(tmp_path / "file" / "journals", sender="a")
+        for number in range(10):
+            journal.write(Acceptance.of(replace(SETTLEMENT, attempt_id=number)))
+        now = time.monotonic() + 61
+        monkeypatch.setattr(time, "monotonic", lambda: now)
+        journal.write(Acceptance.of(SETTLEMENT))
+
+    assert ["journal.failed", "journal.failed"] == caplog.messages
