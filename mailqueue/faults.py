@@ -1,6 +1,6 @@
 """Named points at which a test may stop or kill a sender. Nothing happens at them unless the environment asks.
 
-MAILQUEUE_FAULTS, for tests only, names what is to happen where: "after_claim=kill", or "settle=kill@3" for the third
+MAILQUEUE_FAULTS, for tests only, names what is to happen where: "claimed=kill", or "settling=kill@3" for the third
 time that the point is reached; several are separated by commas. "kill" is SIGKILL to this process, "stop" SIGSTOP,
 "raise" a FaultError.
 """
@@ -20,8 +20,8 @@ POINTS = (
     "settling",
     "reaping",
 )
-"""After the commit of a claim; after the commit of a start; in the message's data; between the server's 250 and the
-journal; between the journal and the settling; in the settling's transaction; in the reaper's transaction."""
+"""After the commit of a claim; after the commit of a start; between the message's data and the final dot; between the
+server's 250 and the journal; between the journal and the settling; in the settling's transaction; in the reaper's."""
 
 _SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
 

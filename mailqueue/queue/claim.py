@@ -43,6 +43,8 @@ class Claim:
     token: str
     backend: str
     priority: int
+    is_probe: bool = False
+    """The one mail by which senders find out whether a backend that is shut answers again."""
 
 
 def claim(
@@ -69,6 +71,6 @@ def claim(
     parameters: list[Any] = [value for alias in spellings for value in (alias, priority, is_probe, limit)]
     cursor.execute(CLAIM.format(due=due, union=union), [*parameters, limit, sender, backend, lease_seconds])
     return [
-        Claim(attempt_id, email_id, number, str(token), backend, priority)
+        Claim(attempt_id, email_id, number, str(token), backend, priority, is_probe)
         for attempt_id, email_id, number, token in cursor.fetchall()
     ]

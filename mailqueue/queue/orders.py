@@ -29,6 +29,12 @@ WHERE e.id = ANY(%s) AND (e.expires_at IS NULL OR e.expires_at > now())
   AND NOT EXISTS (SELECT FROM mailqueue_mailoptions o WHERE o.email_id = e.id AND o.wiped_at IS NOT NULL)
 RETURNING e.id
 """
+
+# Who queues mail of a refused From again has mended what was wrong with it, and is to see whether that is so.
+TRY_FROM_AGAIN = """
+DELETE FROM mailqueue_refusedfrom r USING post_office_email e
+WHERE e.id = ANY(%s) AND r.from_email = e.from_email
+"""
 WAITING = (STATUS.queued, STATUS.requeued)
 
 
@@ -55,7 +61,7 @@ def requeue(email_ids: Iterable[int], *, using: str) -> list[int]:
     A mail that was sent in full goes to all its recipients again; one that was partly sent, to those who do not have
     it. One that was held before its time and before its first attempt keeps its time. Left out are mails that are
     being sent right now, those that post_office never finished creating, those whose `expires_at` has passed, and
-    those whose content was wiped.
+    those whose content was wiped. A From that a server refused is tried again.
     """
     from mailqueue.outbox.notice import wake
 
@@ -64,7 +70,9 @@ def requeue(email_ids: Iterable[int], *, using: str) -> list[int]:
         for batch in _batches(email_ids):
             free = _take(cursor, batch, statuses=(*WAITING, STATUS.sent, STATUS.failed))
             cursor.execute(REQUEUE, [free])
-            queued += sorted(email_id for (email_id,) in cursor.fetchall())
+            batch_queued = sorted(email_id for (email_id,) in cursor.fetchall())
+            cursor.execute(TRY_FROM_AGAIN, [batch_queued])
+            queued += batch_queued
         transaction.on_commit(lambda: wake(using), using=using)
     return queued
 

@@ -18,7 +18,27 @@ FROM post_office_email e
 WHERE a.id = ANY(%(ids)s) AND a.outcome IS NULL AND a.sender = %(sender)s
   AND a.lease_until > clock_timestamp() + %(margin)s * interval '1 second'
   AND e.id = a.email_id AND e.status IN (2, 3) AND (e.expires_at IS NULL OR e.expires_at > now())
+  AND NOT EXISTS (SELECT FROM mailqueue_backendhealth h WHERE h.alias = a.backend AND h.paused_at IS NOT NULL)
+  AND NOT EXISTS (SELECT FROM mailqueue_refusedfrom r WHERE r.backend = a.backend AND r.from_email = e.from_email
+      AND r.refused_at > now() - %(refused_for)s * interval '1 second')
 RETURNING a.id
+"""
+
+REFUSED_SECONDS = 3600
+"""For so long mail of a From that the server refused is held without asking the server again."""
+
+REFUSED = """
+SELECT a.id, r.reply FROM mailqueue_attempt a JOIN post_office_email e ON e.id = a.email_id
+    JOIN mailqueue_refusedfrom r ON r.backend = a.backend AND r.from_email = e.from_email
+WHERE a.id = ANY(%(ids)s) AND a.outcome IS NULL AND a.sender = %(sender)s AND e.status IN (2, 3)
+  AND r.refused_at > now() - %(refused_for)s * interval '1 second'
+"""
+
+REFUSE = """
+INSERT INTO mailqueue_refusedfrom AS r (backend, from_email, reply, refused_at)
+SELECT %(backend)s, e.from_email, %(reply)s, clock_timestamp() FROM post_office_email e WHERE e.id = %(email_id)s
+ON CONFLICT (backend, from_email) DO UPDATE SET reply = excluded.reply, refused_at = excluded.refused_at
+WHERE r.refused_at <= now() - %(refused_for)s * interval '1 second'
 """
 
 EXPIRED = """
@@ -37,14 +57,16 @@ RETURNING id
 def start(cursor: Any, claims: Sequence[Claim], *, sender: str, lease_seconds: float) -> set[int]:
     """Mark attempts as started and return the ids of those that may go out.
 
-    Left out are mails that were cancelled, expired, deleted or stopped since they were claimed, and claims whose lease
-    has ended or is about to. After a crash behind this commit the outcome of a started attempt is unknown.
+    Left out are mails that were cancelled, expired, deleted or stopped since they were claimed, those of a backend
+    that is paused or of a From that it refuses, and claims whose lease has ended or is about to. After a crash behind
+    this commit the outcome of a started attempt is unknown.
     """
     parameters = {
         "ids": [claim.attempt_id for claim in claims],
         "sender": sender,
         "lease": lease_seconds,
         "margin": lease_seconds * MARGIN,
+        "refused_for": REFUSED_SECONDS,
     }
     cursor.execute(START, parameters)
     return {attempt_id for (attempt_id,) in cursor.fetchall()}
@@ -54,6 +76,20 @@ def expired(cursor: Any, claims: Sequence[Claim], *, sender: str) -> set[int]:
     """Return which of these claims are on mail whose time has run out."""
     cursor.execute(EXPIRED, {"ids": [claim.attempt_id for claim in claims], "sender": sender})
     return {attempt_id for (attempt_id,) in cursor.fetchall()}
+
+
+def refused(cursor: Any, claims: Sequence[Claim], *, sender: str) -> dict[int, str]:
+    """Return which of these claims are on mail whose From the server has just refused, with what it said."""
+    ids = [claim.attempt_id for claim in claims]
+    cursor.execute(REFUSED, {"ids": ids, "sender": sender, "refused_for": REFUSED_SECONDS})
+    return dict(cursor.fetchall())
+
+
+def record_refused_from(cursor: Any, *, email_id: int, backend: str, reply: str) -> bool:
+    """Remember that a backend refuses the From of this mail, and return whether that is news."""
+    parameters = {"email_id": email_id, "backend": backend, "reply": reply, "refused_for": REFUSED_SECONDS}
+    cursor.execute(REFUSE, parameters)
+    return bool(cursor.rowcount)
 
 
 def renew(cursor: Any, attempt_ids: Sequence[int], *, sender: str, lease_seconds: float) -> set[int]:

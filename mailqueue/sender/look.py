@@ -13,6 +13,7 @@ from mailqueue.queue.health import Health, read_health, take_probe
 from mailqueue.queue.lanes import Lane, read_lanes
 from mailqueue.queue.release import release
 from mailqueue.queue.settle import Settlement, settle
+from mailqueue.sender.limits import LONG_REST_SECONDS
 from mailqueue.sender.log import instrument
 from mailqueue.sender.options import Options
 
@@ -31,13 +32,20 @@ class Look:
     held_count: int = 0
     """Mails that were held because their backend is gone."""
     shut: dict[str, str] = field(default_factory=dict)
-    """Backends that have mail but are shut, with the reason."""
+    """Backends that have mail but are shut, paused or resting for long, with the reason."""
+    is_resting: bool = False
+    """Some backend has mail, and takes it in a moment."""
 
 
 def look(
-    cursor: Any, *, limit: int, avoiding: Mapping[str, str], options: Options, configuration: Configuration
+    cursor: Any,
+    *,
+    rooms: Mapping[str, int],
+    avoiding: Mapping[str, str],
+    options: Options,
+    configuration: Configuration,
 ) -> Look:
-    """Claim up to `limit` mails, from the highest lane down, with a share kept for the lower ones.
+    """Claim as many mails for each backend as there is room, highest lane first, with a share kept for the lower ones.
 
     `avoiding` names backends that were shut in this very transaction, with the reason.
     """
@@ -47,24 +55,34 @@ def look(
         return found
     found.health = read_health(cursor)
     known, orphaned = _sort_out(lanes)
-    wanted = limit
-    found.shut = {backend: avoiding[backend] for backend, _ in known if backend in avoiding}
-    known = [lane for lane in known if lane[0] not in avoiding]
+    wanted = dict(rooms)
     for position, (backend, priority) in enumerate(known):
-        if wanted <= 0:
-            found.is_more_likely = True
-            break
-        if found.health.get(backend, Health()).is_shut:
+        health = found.health.get(backend, Health())
+        if reason := avoiding.get(backend) or _reason_to_leave(health):
+            found.shut[backend] = reason
+        elif health.is_shut:
             _probe(cursor, backend, priority=priority, found=found, options=options, configuration=configuration)
-            continue
-        kept = wanted // LOWER_SHARE if position + 1 < len(known) else 0
-        claims = _claim(cursor, backend, priority, wanted - kept, options=options, configuration=configuration)
-        found.is_more_likely |= len(claims) == wanted - kept
-        found.claims += claims
-        wanted -= len(claims)
+        elif health.rest_seconds > 0:
+            found.is_resting = True
+        elif wanted.get(backend, 0) > 0:
+            has_lower = any(other == backend for other, _ in known[position + 1 :])
+            limit = wanted[backend] - (wanted[backend] // LOWER_SHARE if has_lower else 0)
+            claims = _claim(cursor, backend, priority, limit, options=options, configuration=configuration)
+            found.is_more_likely |= len(claims) == limit
+            found.claims += claims
+            wanted[backend] -= len(claims)
     for alias, priority in orphaned:
         found.held_count += _hold(cursor, alias, priority=priority, options=options, configuration=configuration)
     return found
+
+
+def _reason_to_leave(health: Health) -> str:
+    """Why nothing of a backend is to be claimed, for longer than one waits."""
+    if health.is_paused:
+        return "paused by a person"
+    if health.rest_seconds > LONG_REST_SECONDS:
+        return f"it takes nothing more for {health.rest_seconds:.0f} seconds"
+    return ""
 
 
 def _sort_out(lanes: list[Lane]) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:

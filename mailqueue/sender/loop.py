@@ -2,27 +2,31 @@
 
 import logging
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 
 from mailqueue.conf import Configuration
 from mailqueue.delivery.outcomes import Outcome, Reply, Stage, Verdict
+from mailqueue.faults import reach
 from mailqueue.queue.claim import Claim
 from mailqueue.queue.wipe import removing_by
-from mailqueue.queue.work import is_databases_trouble, is_locked
-from mailqueue.sender.database import Database, first_line
+from mailqueue.sender.agenda import Agenda
+from mailqueue.sender.database import Database
+from mailqueue.sender.deadlines import CONNECT_SECONDS
+from mailqueue.sender.execution import Execution
+from mailqueue.sender.foregone import outcome_without_sending
 from mailqueue.sender.jobs import Job
 from mailqueue.sender.journal import Acceptance, Journal, journal_folder
+from mailqueue.sender.limits import Limits
 from mailqueue.sender.listen import Listener, listen_alias
-from mailqueue.sender.log import instrument, logger, without_addresses
+from mailqueue.sender.log import instrument, without_addresses
 from mailqueue.sender.options import Options
 from mailqueue.sender.plan import Effects, Plan
 from mailqueue.sender.pool import Pool
 from mailqueue.sender.reaper import Reaper
 from mailqueue.sender.report import report
 from mailqueue.sender.rhythm import Rhythm
-from mailqueue.sender.stock import Stock
 from mailqueue.sender.sweeper import FileRemover, Sweeper
-from mailqueue.sender.turn import Turn, outcome_without_sending
+from mailqueue.sender.turn import Turn
 from mailqueue.sender.waker import Stop, Waker
 
 GRACE_SECONDS = 30
@@ -40,22 +44,36 @@ class Sender:
         self.configuration = configuration
         self._stop = stop
         self._waker = waker
-        self._stock = Stock(concurrency=options.concurrency)
-        self._turn = Turn(options=options, configuration=configuration)
+        self._limits = Limits(options=options, configuration=configuration)
+        self._pool = Pool(options.concurrency, accepted=self._note_acceptance, wake=waker.wake)
+        self._turn = Turn(
+            options=options,
+            configuration=configuration,
+            limits=self._limits,
+            busy_count=self._pool.busy_count,
+        )
+        self._agenda = Agenda(options=options, limits=self._limits, pool=self._pool)
+        self._execution = Execution(
+            turn=self._turn, pool=self._pool, agenda=self._agenda, take_effect=self._take_effect
+        )
         alias = listen_alias(configuration, using=options.using)
         self._listener = Listener(alias, sender=options.sender, is_shared=alias == options.using)
         self._database = Database(options, listener=self._listener, waker=waker)
         folder = journal_folder(configuration.STATE_DIR, using=options.using)
         self._journal = Journal(folder, sender=options.sender)
-        self._reaper = Reaper(folder, journal=self._journal, options=options, configuration=configuration)
-        self._pool = Pool(options.concurrency, accepted=self._note_acceptance, wake=waker.wake)
+        self._reaper = Reaper(
+            folder,
+            journal=self._journal,
+            options=options,
+            configuration=configuration,
+            held=self._known_attempts,
+        )
         self._sweeper = Sweeper(using=options.using)
         self._remover = FileRemover()
         self._rhythm = Rhythm(poll_seconds=configuration.POLL_SECONDS, listener=self._listener)
         self._renew_at = 0.0
         self._is_drained = self._is_stopping = False
         self._shut: dict[str, str] = {}
-        self._stranded: list[Claim] = []
 
     def run(self) -> None:
         """Send until told to stop, or until the queue is empty where that was asked.
@@ -74,8 +92,10 @@ class Sender:
 
     def _is_finished(self) -> bool:
         self._stop.ask_if_orphaned()
-        if self._pool.running or self._stock:
-            return self._stop.is_asked and (self._stop.is_urgent or self._grace_left() <= 0)
+        if self._pool.running or self._agenda.stock:
+            # One more try to connect would take too long.
+            least = CONNECT_SECONDS if self._database.is_away else 0
+            return self._stop.is_asked and (self._stop.is_urgent or self._grace_left() <= least)
         return self._stop.is_asked or self._is_drained
 
     def _grace_left(self) -> float:
@@ -91,7 +111,7 @@ class Sender:
         self._reaper.reap_if_due()
         plan = self._plan()
         if not plan.is_empty:
-            self._carry_out(plan)
+            self._execution.carry_out(plan)
         self._database.note_success()
 
     def _announce_stop(self) -> None:
@@ -101,10 +121,11 @@ class Sender:
 
     def _pause(self) -> float:
         """Return how long there is nothing to do unless somebody wakes us (seconds)."""
-        if self._pool.finished() or self._stranded or (self._stock and self._pool.idle_count):
+        if self._pool.finished() or self._agenda.returning or self._next_claims():
             return 0
         until = [self._renew_at, self._reaper.due_at, self._pool.next_aside_at]
-        if self._is_accepting() and self._stock.has_room:
+        until += self._agenda.startable_at()
+        if self._is_accepting() and self._agenda.needs_look():
             until.append(self._rhythm.look_at)
         if self._stop.is_asked:
             until.append(time.monotonic() + max(self._grace_left(), 0))
@@ -115,88 +136,63 @@ class Sender:
 
     def _plan(self) -> Plan:
         now = time.monotonic()
-        plan = Plan(results=self._pool.finished())
+        plan = Plan(results=self._pool.finished(), returning=list(self._agenda.returning))
         if self._is_accepting():
-            plan.starting = self._stock.next(self._pool.idle_count)
-            if self._rhythm.is_due:
-                plan.claim_limit = self._stock.room(besides=len(plan.starting))
+            plan.starting = self._next_claims()
+            if self._rhythm.is_due and self._agenda.needs_look(besides=plan.starting):
+                plan.rooms = self._agenda.rooms(besides=plan.starting)
         else:
-            plan.returning = list(self._stock)
-        plan.returning += self._stranded
+            plan.returning += self._agenda.stock
         if now >= self._renew_at:
             plan.renewing = self._unfinished(plan)
-            plan.renewing_stock = [claim for claim in self._stock if claim not in plan.starting + plan.returning]
+            plan.renewing_stock = [c for c in self._agenda.stock if c not in plan.starting + plan.returning]
             self._renew_at = now + self.configuration.LEASE_SECONDS / 3
         return plan
+
+    def _next_claims(self) -> list[Claim]:
+        """Return what the next turn is to start; when nothing more is to be sent, what it is to hand back."""
+        return self._agenda.next_claims() if self._is_accepting() else list(self._agenda.stock)
 
     def _unfinished(self, plan: Plan) -> list[Job]:
         finished = {job.claim.attempt_id for job, _ in plan.results}
         return [job for attempt_id, job in self._pool.running.items() if attempt_id not in finished]
 
-    def _carry_out(self, plan: Plan) -> None:
-        """Run a turn. When something in it can't be done, do the rest without it: one bad mail holds up no other."""
-        try:
-            effects = self._turn.run(plan)
-        except Exception as error:
-            parts = plan.parts()
-            if is_databases_trouble(error) or not parts:
-                raise
-            instrument("turn.failed", level=logging.WARNING, error=type(error).__name__, text=first_line(error))
-            for part in parts:
-                self._carry_out_part(part)
-        else:
-            self._take_effect(plan, effects)
-
-    def _carry_out_part(self, part: Plan) -> None:
-        try:
-            effects = self._turn.run(part)
-        except Exception as error:
-            if is_databases_trouble(error):
-                raise
-            if is_locked(error) or not self._give_up(part, error):
-                self._put_aside(part)
-        else:
-            self._take_effect(part, effects)
-
-    def _give_up(self, part: Plan, error: Exception) -> bool:
-        logger.error("mail.unworkable", exc_info=error, extra={"fields": part.fields()})
-        try:
-            effects = self._turn.give_up(part, error)
-        except Exception as second:
-            if is_databases_trouble(second):
-                raise
-            return False
-        self._take_effect(part, effects)
-        return True
-
-    def _put_aside(self, part: Plan) -> None:
-        """Keep a result until its row can be worked on; hand back a mail that was not started."""
-        for job, _ in part.results:
-            self._pool.put_aside(job)
-        unsent = [*part.starting, *part.returning]
-        self._stock.remove(unsent)
-        self._stranded = [claim for claim in self._stranded if claim not in unsent]
-        self._turn.hand_back(unsent)
-        instrument("mail.put_aside", level=logging.WARNING, **part.fields())
-
     def _take_effect(self, plan: Plan, effects: Effects) -> None:
         """Make what a committed turn did true in this process. Asks no database, and so can't be cut short."""
+        if effects.found.claims:
+            reach("claimed")
         self._pool.forget(plan.results)
-        self._stock.remove([*plan.starting, *plan.returning])
-        self._stranded = [claim for claim in self._stranded if claim not in plan.returning]
+        postponed = {claim.attempt_id for claim in effects.postponed}
+        started = [claim for claim in plan.starting if claim.attempt_id not in postponed]
+        self._agenda.remove([*started, *plan.returning])
         for job in effects.started:
             self._send(job)
         self._extend_leases(plan, effects)
-        self._strand(effects.shut)
-        if plan.claim_limit > 0:
+        if plan.rooms is not None:
             self._take_in(effects)
+        self._note_results(plan)
+        self._agenda.strand(effects.shut)
         if plan.results or effects.started or effects.found.claims:
             self._rhythm.note_work()
         report(effects)
-        self._stock.count_sent(len(plan.results))
+        self._agenda.stock.count_sent(job.claim.backend for job, _ in plan.results)
         self._journal.forget(job.claim.attempt_id for job, _ in plan.results)
 
+    def _note_results(self, plan: Plan) -> None:
+        """Let each backend have as many connections as it now bears, and tell a person of much refused mail."""
+        for job, outcome in plan.results:
+            self._limits.note(job.claim.backend, outcome)
+        for backend in {job.claim.backend for job, _ in plan.results}:
+            if self._limits.most_connections(backend) is not None:
+                self._pool.trim(backend, most=self._limits.connections(backend))
+            if warning := self._turn.tides[backend].take_policy_warning():
+                refused, total = warning
+                instrument(
+                    "backend.refuses_content", level=logging.ERROR, backend=backend, refused=refused, mails=total
+                )
+
     def _send(self, job: Job) -> None:
+        reach("started")
         outcome = outcome_without_sending(job)
         if outcome is None:
             self._pool.give(job)
@@ -209,27 +205,26 @@ class Sender:
                 job.lease.extend(asked_at=effects.asked_at, seconds=self.configuration.LEASE_SECONDS)
             else:
                 job.lease.revoke()
-        self._stock.remove([c for c in plan.renewing_stock if c.attempt_id not in effects.renewed])
-
-    def _strand(self, shut: Collection[str]) -> None:
-        """Set apart what waits for a backend that was shut just now; the next turn hands it back."""
-        stranded = [claim for claim in self._stock if claim.backend in shut]
-        self._stock.remove(stranded)
-        self._stranded += stranded
+        self._agenda.stock.remove([c for c in plan.renewing_stock if c.attempt_id not in effects.renewed])
 
     def _take_in(self, effects: Effects) -> None:
         found = effects.found
-        self._stock.add(found.claims)
-        self._shut = found.shut
+        self._agenda.stock.add(found.claims)
+        rests = dict.fromkeys(self._agenda.long_rests(), "its rate lets nothing more start for a while")
+        self._shut = rests | found.shut
         self._rhythm.note_look(found)
-        is_idle = not (found.claims or found.held_count or self._pool.running or self._stock)
+        is_idle = not (
+            found.claims or found.held_count or found.is_resting or self._pool.running or self._agenda.stock
+        )
         self._is_drained = self.options.is_until_empty and is_idle
 
     def _note_acceptance(self, job: Job, outcome: Outcome) -> None:
         """Called by the connections, before anything else happens to the mail."""
         conclusion = self._turn.conclusion(job, outcome)
         if conclusion.is_accepted:
+            reach("accepted")
             self._journal.write(Acceptance.of(conclusion))
+            reach("journaled")
 
     def _safely(self, act: Callable[[], None]) -> None:
         """Do something that may go wrong in any way; then say so, wait, and go on with a new connection."""
@@ -243,17 +238,18 @@ class Sender:
         """Connect, however long it takes, unless there is no time left for it."""
         if self._database.reconnect(self._known_attempts(), is_given_up=self._is_finished):
             self._renew_at = 0.0
+            self._reaper.rest()
             self._rhythm.wake()
 
     def _known_attempts(self) -> list[int]:
-        return [*self._pool.running, *(claim.attempt_id for claim in (*self._stock, *self._stranded))]
+        return [*self._pool.running, *(claim.attempt_id for claim in self._agenda)]
 
     def _wind_up(self) -> None:
         """Stop deliveries that are still under way, settle what is known, and let go."""
         self._sweeper.stop()
         self._pool.revoke()
         deadline = time.monotonic() + LAST_MOMENT_SECONDS
-        is_working = self._settle_last(Plan(returning=[*self._stock, *self._stranded]))
+        is_working = self._settle_last(Plan(returning=list(self._agenda)))
         while is_working and self._pool.running and time.monotonic() < deadline:
             if not self._pool.finished():
                 self._waker.wait(deadline - time.monotonic())
@@ -268,6 +264,8 @@ class Sender:
                 instrument(
                     "backend.not_waited_for", level=logging.WARNING, backend=backend, reason=without_addresses(reason)
                 )
+        if is_working:
+            self._turn.leave()
         self._database.close()
         self._remover.stop(timeout=LAST_MOMENT_SECONDS)
 
@@ -282,9 +280,11 @@ class Sender:
 
     def _settle_last(self, plan: Plan) -> bool:
         """Carry out a plan if the database is there; return whether it was."""
+        if self._database.is_away:
+            return False
         try:
             if not plan.is_empty:
-                self._carry_out(plan)
+                self._execution.carry_out(plan)
         except Exception as error:  # noqa: BLE001 - whatever it is, the process is about to end
             self._database.note_failure(error)
             return False

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from mailqueue.delivery.outcomes import Outcome
 from mailqueue.queue.claim import Claim
 from mailqueue.queue.health import Health
+from mailqueue.queue.presence import Presence
 from mailqueue.queue.settle import Settlement
 from mailqueue.sender.jobs import Job
 from mailqueue.sender.look import Look
@@ -21,13 +22,13 @@ class Plan:
     returning: list[Claim] = field(default_factory=list)
     renewing: list[Job] = field(default_factory=list)
     renewing_stock: list[Claim] = field(default_factory=list)
-    claim_limit: int = 0
+    rooms: dict[str, int] | None = None
+    """How much to claim for each backend; None: look for nothing."""
 
     @property
     def is_empty(self) -> bool:
-        return not (
-            self.results or self.starting or self.returning or self.renewing or self.renewing_stock or self.claim_limit
-        )
+        is_idle = not (self.results or self.starting or self.returning or self.renewing or self.renewing_stock)
+        return is_idle and self.rooms is None
 
     def parts(self) -> list["Plan"]:
         """Return plans of one mail each that come to the same. Looking for more is left out."""
@@ -44,6 +45,15 @@ class Plan:
 
 
 @dataclass(slots=True)
+class Event:
+    """What to tell of in the log, once it is committed."""
+
+    name: str
+    level: int
+    fields: dict[str, object]
+
+
+@dataclass(slots=True)
 class Effects:
     """What a turn did, true once it is committed."""
 
@@ -51,10 +61,19 @@ class Effects:
     settlements: list[tuple[Job, Settlement]] = field(default_factory=list)
     lost: list[Job] = field(default_factory=list)
     started: list[Job] = field(default_factory=list)
+    postponed: list[Claim] = field(default_factory=list)
+    """Claims that the rate does not let start yet."""
+    waits: dict[str, float] = field(default_factory=dict)
+    """Backends that may start nothing more for so many seconds."""
     renewed: set[int] = field(default_factory=set)
     found: Look = field(default_factory=Look)
+    showed_up: bool = False
+    """This sender said that it lives."""
+    presence: list[Presence] | None = None
+    """The senders that are alive, where they were read."""
     shut: dict[str, str] = field(default_factory=dict)
     """Backends that were shut just now, with the reason."""
+    events: list[Event] = field(default_factory=list)
     opened: set[str] = field(default_factory=set)
     health: dict[str, Health] = field(default_factory=dict)
     """What the turn learned of backends."""

@@ -4,6 +4,7 @@ import math
 import queue
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,8 +13,9 @@ from django.db import connections as databases
 
 from mailqueue.delivery.backends import BackendError, carrier_for
 from mailqueue.delivery.letter import Carrier
-from mailqueue.delivery.outcomes import Blame, Outcome, Reply, Stage, Trouble, Verdict
+from mailqueue.delivery.outcomes import Blame, Outcome, Pace, Reply, Stage, Trouble, Verdict
 from mailqueue.sender.jobs import Job
+from mailqueue.sender.log import logger
 
 IDLE_SECONDS = 8
 """A session with a server that has had nothing to do for so long is ended."""
@@ -29,19 +31,30 @@ class Aside:
     until: float
 
 
+class HangUp:
+    """What a connection is told, in place of a mail."""
+
+
+HANG_UP = HangUp()
+
+
 class Connection(threading.Thread):
     """One thread with at most one session per backend."""
 
     def __init__(self, *, number: int, done: Callable[["Connection", Job, Outcome], None]) -> None:
         super().__init__(name=f"connection-{number}", daemon=True)
         self.last_backend = ""
-        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[Job | HangUp | None] = queue.SimpleQueue()
         self._done = done
         self._carriers: dict[str, Carrier] = {}
 
     def give(self, job: Job) -> None:
         self.last_backend = job.claim.backend
         self._jobs.put(job)
+
+    def hang_up(self) -> None:
+        """End the sessions with mail servers, unless a mail has come meanwhile."""
+        self._jobs.put(HANG_UP)
 
     def stop(self) -> None:
         """End the thread when it has done what it was given."""
@@ -54,10 +67,12 @@ class Connection(threading.Thread):
             except queue.Empty:
                 self._hang_up()
                 continue
+            if isinstance(job, Job):
+                self._done(self, job, self._deliver(job))
+                continue
+            self._hang_up()
             if job is None:
-                self._hang_up()
                 return
-            self._done(self, job, self._deliver(job))
 
     def _deliver(self, job: Job) -> Outcome:
         try:
@@ -89,14 +104,18 @@ class Connection(threading.Thread):
 
     def _hang_up(self) -> None:
         for carrier in self._carriers.values():
-            carrier.close()
+            # Given mail, a thread that died of somebody's close() would never send it.
+            with suppress(BaseException):
+                carrier.close()
         self._carriers.clear()
 
 
 def _surprise(job: Job, error: BaseException) -> Outcome:
     verdict, stage = (Verdict.UNKNOWN, Stage.FINAL_DOT) if job.lease.was_passed else (Verdict.RETRY, Stage.BUILD)
     text = f"{type(error).__name__} while the mail was delivered"
-    return Outcome(verdict, stage, blame=Blame.MESSAGE, reply=Reply(0, text), error=type(error).__name__)
+    return Outcome(
+        verdict, stage, Blame.MESSAGE, reply=Reply(0, text), error=type(error).__name__, pace=Pace.THREE_TIMES
+    )
 
 
 class Pool:
@@ -109,6 +128,7 @@ class Pool:
         self._wake = wake
         self._finished: dict[int, tuple[Job, Outcome]] = {}
         self._aside: dict[int, Aside] = {}
+        self._busy: Counter[str] = Counter()
         self._connections = [Connection(number=n, done=self._done) for n in range(size)]
         self._idle: list[Connection] = list(self._connections)
         self._lock = threading.Lock()
@@ -128,11 +148,31 @@ class Pool:
         """Hand a started mail to an idle connection, if possible to one that talks to this backend already."""
         self.running[job.claim.attempt_id] = job
         with self._lock:
-            position = next(
-                (n for n in reversed(range(len(self._idle))) if self._idle[n].last_backend == job.claim.backend), -1
-            )
+            position = self._best_idle(job.claim.backend)
             connection = self._idle.pop(position)
+            self._busy[job.claim.backend] += 1
         connection.give(job)
+
+    def _best_idle(self, backend: str) -> int:
+        """Find the idle connection that was last used for this backend, else one that was used for none."""
+        for wanted in (backend, ""):
+            for position in reversed(range(len(self._idle))):
+                if self._idle[position].last_backend == wanted:
+                    return position
+        return 0
+
+    def busy_count(self, backend: str) -> int:
+        """How many connections are at work for a backend."""
+        with self._lock:
+            return self._busy[backend]
+
+    def trim(self, backend: str, *, most: int) -> None:
+        """Let idle connections hang up that are more than a backend allows this sender."""
+        with self._lock:
+            idle = [connection for connection in self._idle if connection.last_backend == backend]
+            for connection in idle[: max(self._busy[backend] + len(idle) - most, 0)]:
+                connection.last_backend = ""
+                connection.hang_up()
 
     def finish(self, job: Job, outcome: Outcome) -> None:
         """Take in the outcome of a mail that needs no connection."""
@@ -185,8 +225,11 @@ class Pool:
     def _done(self, connection: Connection, job: Job, outcome: Outcome) -> None:
         try:
             self._accepted(job, outcome)
+        except Exception as error:  # noqa: BLE001 - the thread lives, and the loop learns of the result all the same
+            logger.error("sender.failed", exc_info=error, extra={"fields": {"error": type(error).__name__}})
         finally:
             with self._lock:
                 self._finished[job.claim.attempt_id] = (job, outcome)
                 self._idle.append(connection)
+                self._busy[job.claim.backend] -= 1
             self._wake()

@@ -4,7 +4,7 @@ import logging
 import time
 
 from mailqueue.models import AttemptOutcome
-from mailqueue.sender.log import instrument
+from mailqueue.sender.log import instrument, without_addresses
 from mailqueue.sender.plan import Effects
 
 LEVELS = {
@@ -29,5 +29,9 @@ def report(effects: Effects) -> None:
         )
     for job in effects.lost:
         instrument("attempt.lost", level=logging.WARNING, email=job.claim.email_id, attempt=job.claim.number)
+    for backend, reason in effects.shut.items():
+        instrument("backend.shut", level=logging.ERROR, backend=backend, reason=without_addresses(reason))
     for backend in effects.opened:
         instrument("backend.opened", backend=backend)
+    for event in effects.events:
+        instrument(event.name, level=event.level, **event.fields)

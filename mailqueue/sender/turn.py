@@ -1,69 +1,93 @@
 """One turn of the loop: in one commit, settle what is done, start what comes next, and claim more."""
 
-from collections.abc import Collection, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from django.db import Error
-from post_office.models import Email
 
 from mailqueue.conf import Configuration
 from mailqueue.delivery.outcomes import Blame, Outcome, Reply, Stage, Verdict
-from mailqueue.models import AttemptOutcome, StopReason
-from mailqueue.outbox.identity import fix_identity
-from mailqueue.outbox.messages import letter_of, load, recipients_of
+from mailqueue.faults import reach
 from mailqueue.queue.claim import Claim
-from mailqueue.queue.health import Health, probe_again
 from mailqueue.queue.history import History, read_histories
 from mailqueue.queue.release import release
 from mailqueue.queue.settle import Settlement, settle
-from mailqueue.queue.start import expired, renew, start
-from mailqueue.queue.work import work
-from mailqueue.sender.breaker import WELL, judge_backend
+from mailqueue.queue.start import renew
+from mailqueue.queue.work import is_out_of_memory, work
+from mailqueue.sender.breaker import Breaker
 from mailqueue.sender.clock import boot_time
 from mailqueue.sender.conclude import conclude, discreet
-from mailqueue.sender.jobs import Job, Lease, options_of
-from mailqueue.sender.log import instrument
+from mailqueue.sender.jobs import Job
+from mailqueue.sender.limits import Limits
 from mailqueue.sender.look import look
 from mailqueue.sender.options import Options
 from mailqueue.sender.plan import Effects, Plan, Result
+from mailqueue.sender.share import Share
+from mailqueue.sender.start import Starter
+from mailqueue.sender.tide import Tide
 
-WIPED = "It was sensitive: what it said was wiped when it was sent or expired, and nothing is left to send."
+PASSING_SECONDS = 60
+"""A backend that took a mail so lately lets others pass when it turns one away."""
 MOST_SURPRISES = 3
 """How often a mail is tried that fails in a way nobody foresaw."""
 
 
 class Turn:
-    """The database's side of the loop. Keeps nothing between turns but what it last read of the backends."""
+    """The database's side of the loop."""
 
-    def __init__(self, *, options: Options, configuration: Configuration) -> None:
+    def __init__(
+        self,
+        *,
+        options: Options,
+        configuration: Configuration,
+        limits: Limits | None = None,
+        busy_count: Callable[[str], int] = lambda _backend: 0,
+    ) -> None:
         self.options = options
         self.configuration = configuration
-        self.health: dict[str, Health] = {}
+        self.limits = limits or Limits(options=options, configuration=configuration)
+        self.tides: defaultdict[str, Tide] = defaultdict(Tide)
+        """What each backend said lately."""
+        self._busy_count = busy_count
+        self._share = Share(options=options, limits=self.limits)
+        self._starter = Starter(options=options, configuration=configuration, limits=self.limits)
 
     def run(self, plan: Plan) -> Effects:
         """Carry out the plan in one transaction. When it raises, nothing has happened, or the same plan may be
         carried out once more: a commit whose answer was lost does no harm.
         """
         effects = Effects(asked_at=boot_time())
+        starting = self._share.within_rate(plan.starting, effects)
         with work(self.options.using) as cursor:
             self._settle(cursor, plan.results, effects)
             self._renew(cursor, plan, effects)
-            stranded = [claim for claim in plan.starting if claim.backend in effects.shut]
+            stranded = [claim for claim in starting if claim.backend in effects.shut]
             returning = [claim.attempt_id for claim in (*plan.returning, *stranded)]
             release(cursor, returning, sender=self.options.sender)
-            self._start(cursor, [claim for claim in plan.starting if claim not in stranded], effects)
-            if plan.claim_limit > 0:
-                effects.found = look(
-                    cursor,
-                    limit=plan.claim_limit,
-                    avoiding=effects.shut,
-                    options=self.options,
-                    configuration=self.configuration,
-                )
-        self.health.update(effects.found.health | effects.health)
+            starting = [claim for claim in starting if claim not in stranded]
+            effects.started = self._starter.start(cursor, starting, asked_at=effects.asked_at)
+            if plan.rooms is not None:
+                self._look(cursor, plan.rooms, effects)
+        self._share.owe(effects.started)
+        self._share.learn(effects)
         return effects
+
+    def _look(self, cursor: Any, rooms: dict[str, int], effects: Effects) -> None:
+        self._share.show_up(cursor, effects)
+        effects.found = look(
+            cursor,
+            rooms=rooms,
+            avoiding=effects.shut,
+            options=self.options,
+            configuration=self.configuration,
+        )
+
+    def leave(self) -> None:
+        """Give up this sender's share."""
+        self._share.leave()
 
     def give_up(self, part: Plan, error: Exception) -> Effects:
         """Settle the one mail of a plan that can't be carried out: in plain words, or tried a few times and failed."""
@@ -83,12 +107,13 @@ class Turn:
 
     def _unworkable(self, claim: Claim, error: Exception, *, history: History) -> Settlement:
         is_last = history.counted + 1 >= MOST_SURPRISES
+        name = MemoryError.__name__ if is_out_of_memory(error) else type(error).__name__
         outcome = Outcome(
             Verdict.FAIL if is_last else Verdict.RETRY,
             Stage.BUILD,
             blame=Blame.MESSAGE,
-            reply=Reply(0, f"{type(error).__name__} in the sender"),
-            error=type(error).__name__,
+            reply=Reply(0, f"{name} in the sender"),
+            error=name,
         )
         return conclude(claim, outcome, recipients=[""], history=history, configuration=self.configuration)
 
@@ -99,17 +124,24 @@ class Turn:
         settlements = [(job, self.conclusion(job, outcome)) for job, outcome in results]
         sensitive = {job.claim.email_id for job, _ in results if job.is_sensitive}
         closed = settle(cursor, [s for _, s in settlements], log_level=self.options.log_level, sensitive=sensitive)
+        reach("settling")
         effects.settlements = [(job, s) for job, s in settlements if s.attempt_id in closed]
         effects.lost = [job for job, s in settlements if s.attempt_id not in closed]
+        for job, outcome in results:
+            self.tides[job.claim.backend].note(outcome, recipient_count=len(job.letter.recipients))
         # In one order, for every sender locks these rows.
         for backend in sorted({job.claim.backend for job, _ in results}):
-            judge_backend(
+            breaker = Breaker(
                 cursor,
                 backend,
-                [outcome for job, outcome in results if job.claim.backend == backend],
-                health=self.health.get(backend, WELL),
-                delays=self.configuration.PROBE_DELAYS,
+                limits=self.limits,
+                tide=self.tides[backend],
+                configuration=self.configuration,
                 effects=effects,
+            )
+            breaker.judge(
+                [(job, outcome) for job, outcome in results if job.claim.backend == backend],
+                busy_count=self._busy_count(backend),
             )
 
     def conclusion(self, job: Job, outcome: Outcome) -> Settlement:
@@ -121,6 +153,7 @@ class Turn:
             history=job.history,
             configuration=self.configuration,
             unknown_outcome=job.options.unknown_outcome if job.options else "",
+            others_pass=self.tides[job.claim.backend].is_passing(seconds=PASSING_SECONDS),
         )
 
     def _renew(self, cursor: Any, plan: Plan, effects: Effects) -> None:
@@ -128,49 +161,6 @@ class Turn:
         if ids:
             seconds = self.configuration.LEASE_SECONDS
             effects.renewed = renew(cursor, ids, sender=self.options.sender, lease_seconds=seconds)
-
-    def _start(self, cursor: Any, claims: list[Claim], effects: Effects) -> None:
-        if not claims:
-            return
-        # Mails are locked before their attempts, as by those who cancel: in the other order the two could deadlock.
-        emails = load([claim.email_id for claim in claims], using=self.options.using)
-        fix_identity(emails.values(), using=self.options.using)
-        live = start(cursor, claims, sender=self.options.sender, lease_seconds=self.configuration.LEASE_SECONDS)
-        if refused := [claim for claim in claims if claim.attempt_id not in live]:
-            sensitive = {pk for pk, email in emails.items() if (options := options_of(email)) and options.is_sensitive}
-            self._turn_away(cursor, refused, sensitive=sensitive)
-        starting = [claim for claim in claims if claim.attempt_id in live and claim.email_id in emails]
-        histories = read_histories(cursor, [claim.email_id for claim in starting if claim.number > 1])
-        for claim in starting:
-            history = histories.get(claim.email_id, History())
-            effects.started.append(self._job(claim, emails[claim.email_id], history, asked_at=effects.asked_at))
-
-    def _turn_away(self, cursor: Any, claims: list[Claim], *, sensitive: Collection[int]) -> None:
-        """Settle what expired before it could start, and hand back whatever else must not start now."""
-        late = expired(cursor, claims, sender=self.options.sender)
-        settle(cursor, [_expiry(claim) for claim in claims if claim.attempt_id in late], sensitive=sensitive)
-        rest = [claim.attempt_id for claim in claims if claim.attempt_id not in late]
-        release(cursor, rest, sender=self.options.sender)
-        for claim in claims:
-            if self.health.get(claim.backend, WELL).is_shut:
-                probe_again(cursor, claim.backend)
-            if claim.attempt_id in late:
-                instrument("mail.expired", email=claim.email_id, attempt=claim.number)
-
-    def _job(self, claim: Claim, email: Email, history: History, *, asked_at: float) -> Job:
-        lease = Lease(asked_at=asked_at, seconds=self.configuration.LEASE_SECONDS)
-        return Job(claim, email, letter_of(email, recipients=history.pending(recipients_of(email))), history, lease)
-
-
-def outcome_without_sending(job: Job) -> Outcome | None:
-    """Return the outcome of a mail that has nobody to go to, or nothing left to say; None for all others."""
-    if job.is_wiped:
-        return Outcome(Verdict.FAIL, Stage.BUILD, blame=Blame.MESSAGE, reply=Reply(0, WIPED))
-    if job.letter.recipients:
-        return None
-    if recipients_of(job.email):
-        return Outcome(Verdict.SENT, Stage.DONE)
-    return Outcome(Verdict.FAIL, Stage.BUILD, blame=Blame.MESSAGE, reply=Reply(0, "The mail has no recipients."))
 
 
 def _tellable(job: Job, outcome: Outcome) -> Outcome:
@@ -185,15 +175,4 @@ def _in_plain_words(outcome: Outcome) -> Outcome:
         recipients={
             address: replace(result, reply=Reply(result.reply.code)) for address, result in outcome.recipients.items()
         },
-    )
-
-
-def _expiry(claim: Claim) -> Settlement:
-    return Settlement(
-        attempt_id=claim.attempt_id,
-        email_id=claim.email_id,
-        token=claim.token,
-        outcome=AttemptOutcome.EXPIRED,
-        stop=StopReason.EXPIRED,
-        note="Its time ran out before it could be sent.",
     )

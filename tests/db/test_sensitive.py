@@ -30,13 +30,15 @@ from mailqueue.queue.settle import LogLevel, settle
 from mailqueue.queue.start import start
 from mailqueue.queue.wipe import removing_by, wipe
 from mailqueue.queue.work import is_locked, work
+from mailqueue.sender.foregone import outcome_without_sending
 from mailqueue.sender.jobs import Job
 from mailqueue.sender.journal import Acceptance, Journal
 from mailqueue.sender.options import Options
 from mailqueue.sender.plan import Plan
 from mailqueue.sender.reaper import Reaper
+from mailqueue.sender.report import report
 from mailqueue.sender.sweeper import FileRemover
-from mailqueue.sender.turn import Turn, outcome_without_sending
+from mailqueue.sender.turn import Turn
 from mailqueue.testing.smtp_server import SmtpServer
 from tests.support.mails import SENDER, claimed, end_lease, make_mail, settlement, turn
 from tests.support.processes import running
@@ -98,7 +100,7 @@ def is_wiped(mail: Email) -> bool:
 
 
 def send(outcome: Outcome) -> None:
-    make_turn().run(Plan(results=[(job_of(claim_one()), outcome)]))
+    report(make_turn().run(Plan(results=[(job_of(claim_one()), outcome)])))
 
 
 def give_up_writing() -> None:

@@ -68,7 +68,7 @@ def test_a_backend_that_answered_opens_again_even_when_its_turn_had_to_be_repeat
     poison = claim_one()
     BackendHealth.objects.create(alias="default", failure_count=5, shut_at=timezone.now())
     a_turn = make_turn()
-    a_turn.health = {"default": Health(failure_count=5, is_shut=True)}
+    a_turn.limits.learn({"default": Health(failure_count=5, is_shut=True)})
     with pytest.raises(DatabaseError):
         a_turn.run(Plan(results=[result], starting=[poison]))
     a_turn.run(Plan(results=[result]))
@@ -207,7 +207,7 @@ def test_a_journal_that_nobody_knew_for_long_goes(tmp_path: Path) -> None:
 def shut_turn() -> Turn:
     BackendHealth.objects.create(alias="default", failure_count=5, shut_at=timezone.now())
     a_turn = make_turn()
-    a_turn.health = {"default": Health(failure_count=5, is_shut=True)}
+    a_turn.limits.learn({"default": Health(failure_count=5, is_shut=True)})
     return a_turn
 
 
@@ -245,6 +245,6 @@ def test_a_backend_that_is_shut_in_the_turn_that_looks_is_told_with_the_mail_tha
     with turn() as cursor:
         claims = [replace(claim, backend=canonical("")) for claim in claimed(cursor, limit=5)]
     results = [(job_of(claim), refused) for claim in claims]
-    effects = make_turn().run(Plan(results=results, claim_limit=10))
+    effects = make_turn().run(Plan(results=results, rooms={canonical(""): 10}))
 
     assert ({canonical(""): "connect: Connection refused"}, []) == (effects.found.shut, effects.found.claims)

@@ -1,6 +1,5 @@
-"""Processes that are killed, a database and a server that go away: nothing is lost, no copy is unmarked."""
+"""Processes that are stopped, a database and a server that go away: nothing is lost, nobody gets a copy."""
 
-import random
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -19,11 +18,7 @@ from project.dev.postgres import EmbeddedPostgres
 from tests.support.postgres import private_postgres
 from tests.support.senders import (
     Senders,
-    copies,
-    message_ids_by_subject,
-    missing,
     queue_mails,
-    statuses,
     subjects_of,
     wait_until_sent,
 )
@@ -49,64 +44,6 @@ def test_four_senders_one_stopped_half_way_send_every_mail_exactly_once(
 
     assert [0, 0, 0, 0] == codes
     assert Counter(subjects) == subjects_of(server)
-
-
-def test_ten_kills_lose_nothing_and_leave_at_most_one_copy_for_each_open_connection(
-    senders: MakeSenders, server: SmtpServer
-) -> None:
-    subjects = queue_mails(5000)
-    make = senders(CONCURRENCY=CONNECTIONS, LEASE_SECONDS=2, UNKNOWN_RESEND_AFTER=0.5)
-    open_connections = 0
-    for kill in range(1, 11):
-        with make.start() as sender:
-            server.wait_for(kill * 400 + random.randrange(100), seconds=60)
-            open_connections += min(server.open_connection_count, CONNECTIONS)
-            sender.send(signal.SIGKILL)
-            sender.wait()
-        server.wait_until(lambda: server.open_connection_count == 0)
-    with make.start() as sender:
-        wait_until(lambda: not Email.objects.filter(status__in=[STATUS.queued, STATUS.requeued]).exists(), seconds=120)
-        assert sender.stop() == 0
-
-    held = Email.objects.exclude(status=STATUS.sent).count()
-    assert missing(subjects, server) == set()
-    assert held == Attempt.objects.filter(outcome="unknown", email__status=STATUS.failed).values("email").count()
-    assert copies(server) <= open_connections
-    assert {1} == {len(ids) for ids in message_ids_by_subject(server).values()}
-    assert copies(server) <= Attempt.objects.filter(outcome="unknown").count()
-
-
-def test_with_hold_a_kill_leaves_no_copy(senders: MakeSenders, server: SmtpServer) -> None:
-    subjects = queue_mails(600)
-    make = senders(CONCURRENCY=CONNECTIONS, LEASE_SECONDS=2, UNKNOWN_OUTCOME="hold")
-    for kill in range(1, 4):
-        with make.start() as sender:
-            server.wait_for(kill * 120, seconds=60)
-            sender.send(signal.SIGKILL)
-            sender.wait()
-    with make.start() as sender:
-        wait_until(lambda: not Email.objects.filter(status__in=[STATUS.queued, STATUS.requeued]).exists(), seconds=60)
-        sender.stop()
-
-    held = set(Email.objects.filter(mailqueue_state__reason="unknown").values_list("subject", flat=True))
-    assert copies(server) == 0
-    assert missing(subjects, server) <= held
-
-
-def test_claims_of_a_killed_sender_of_this_host_go_back_without_waiting_for_the_lease(
-    senders: MakeSenders, server: SmtpServer
-) -> None:
-    server.latency = 0.02
-    queue_mails(200)
-    make = senders(CONCURRENCY=CONNECTIONS, LEASE_SECONDS=3600, UNKNOWN_RESEND_AFTER=0)
-    with make.start() as sender:
-        server.wait_for(20)
-        sender.send(signal.SIGKILL)
-        sender.wait()
-    with make.start("--until-empty") as sender:
-        assert sender.wait() == 0
-
-    assert {STATUS.sent: 200} == statuses()
 
 
 def test_a_server_that_is_down_for_a_while_costs_no_attempt_and_fails_no_mail(

@@ -29,9 +29,15 @@ class Senders:
         }
 
     @contextmanager
-    def start(self, *arguments: str, env: dict[str, str] | None = None) -> Iterator[RunningProcess]:
-        """Run `send_queued_mail` during the block; it is killed at its end if it still runs."""
-        with running(*MANAGE, "send_queued_mail", *arguments, env=self._environment | (env or {})) as process:
+    def start(
+        self, *arguments: str, env: dict[str, str] | None = None, prefix: tuple[str, ...] = ()
+    ) -> Iterator[RunningProcess]:
+        """Run `send_queued_mail` during the block; it is killed at its end if it still runs.
+
+        `prefix` is a command that becomes the sender: it gets the sender's command line as its arguments.
+        """
+        command = (*prefix, *MANAGE, "send_queued_mail", *arguments)
+        with running(*command, env=self._environment | (env or {})) as process:
             yield process
 
 

@@ -38,7 +38,7 @@ def first_cells(text: str) -> set[str]:
 
 
 def events_of(source: str) -> Iterator[str]:
-    """The names that a module logs, by `instrument` or by a logger."""
+    """The names that a module logs, by `instrument`, by a logger, or as an `Event` for later."""
     tree = ast.parse(source)
     for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call) and node.args):
         if _is_logging(call.func):
@@ -47,7 +47,7 @@ def events_of(source: str) -> Iterator[str]:
 
 def _is_logging(function: ast.expr) -> bool:
     if isinstance(function, ast.Name):
-        return function.id == "instrument"
+        return function.id in {"instrument", "Event"}
     return (
         isinstance(function, ast.Attribute)
         and function.attr in LOGGING_METHODS
@@ -72,6 +72,8 @@ def _names(value: ast.expr, tree: ast.Module) -> Iterator[str]:
                     isinstance(t, ast.Name) and t.id == variable for t in node.targets
                 ):
                     yield from _names(node.value, tree)
+        case ast.Attribute(value=ast.Name(id="event"), attr="name"):
+            return  # named where the Event is made
         case _:
             raise AssertionError(f"an event whose name can't be read from the source: {ast.unparse(value)}")
 

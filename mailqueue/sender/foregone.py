@@ -1,0 +1,21 @@
+"""Mails whose outcome is known without asking a server."""
+
+from mailqueue.delivery.outcomes import Blame, Outcome, Reply, Stage, Verdict
+from mailqueue.outbox.messages import recipients_of
+from mailqueue.sender.jobs import Job
+
+WIPED = "It was sensitive: what it said was wiped when it was sent or expired, and nothing is left to send."
+DAMAGED = "What its earlier attempts say of the recipients can't be read (mailqueue_attempt): who has it is not known."
+
+
+def outcome_without_sending(job: Job) -> Outcome | None:
+    """Return the outcome of a mail that has nobody to go to, or nothing left to say; None for all others."""
+    if job.is_wiped:
+        return Outcome(Verdict.FAIL, Stage.BUILD, blame=Blame.MESSAGE, reply=Reply(0, WIPED))
+    if job.history.is_damaged:
+        return Outcome(Verdict.FAIL, Stage.BUILD, blame=Blame.MESSAGE, reply=Reply(0, DAMAGED))
+    if job.letter.recipients:
+        return None
+    if recipients_of(job.email):
+        return Outcome(Verdict.SENT, Stage.DONE)
+    return Outcome(Verdict.FAIL, Stage.BUILD, blame=Blame.MESSAGE, reply=Reply(0, "The mail has no recipients."))

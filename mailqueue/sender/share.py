@@ -1,0 +1,110 @@
+"""This sender's share of what all do together: its sign of life, and what it draws from each backend's rate."""
+
+import logging
+import socket
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from django.db import Error
+
+from mailqueue.delivery.backends import configured_aliases
+from mailqueue.queue.claim import Claim
+from mailqueue.queue.health import Health, introduce
+from mailqueue.queue.presence import forget_old, leave, note_alive, read_presence
+from mailqueue.queue.rate import draw
+from mailqueue.queue.work import work
+from mailqueue.sender.jobs import Job
+from mailqueue.sender.limits import Limits
+from mailqueue.sender.log import instrument
+from mailqueue.sender.options import Options
+from mailqueue.sender.plan import Effects
+from mailqueue.version import __version__
+
+SHOW_UP_SECONDS = 10
+"""How often a sender says that it lives."""
+
+
+class Share:
+    """Keeps `limits` in step with what all senders know."""
+
+    def __init__(self, *, options: Options, limits: Limits) -> None:
+        self._options = options
+        self._limits = limits
+        self._owed: Counter[str] = Counter()
+        self._seen_at = float("-inf")
+
+    def within_rate(self, claims: Sequence[Claim], effects: Effects) -> list[Claim]:
+        """Return those that the rate of their backend lets start now.
+
+        What is drawn is committed by itself: the row that all senders draw from is locked for a moment only.
+        """
+        allowed = [claim for claim in claims if not self._limits.is_metered(claim.backend)]
+        metered = {claim.backend for claim in claims} - {claim.backend for claim in allowed}
+        for backend in sorted(metered):
+            wanting = [claim for claim in claims if claim.backend == backend]
+            with work(self._options.using) as cursor:
+                grant = draw(
+                    cursor,
+                    backend,
+                    wanted=len(wanting),
+                    owed=self._owed[backend],
+                    limits=self._limits.rate(backend),
+                )
+            del self._owed[backend]
+            allowed += wanting[: grant.count]
+            effects.postponed += wanting[grant.count :]
+            if grant.wait_seconds:
+                effects.waits[backend] = grant.wait_seconds
+        return allowed
+
+    def owe(self, jobs: Sequence[Job]) -> None:
+        """Note the recipients that no draw has paid for: all but the first of each mail."""
+        for job in jobs:
+            if self._limits.is_metered(job.claim.backend):
+                self._owed[job.claim.backend] += max(len(job.letter.recipients) - 1, 0)
+
+    def show_up(self, cursor: Any, effects: Effects) -> None:
+        """Say that this sender lives, and read who else does, from time to time."""
+        is_due = time.monotonic() - self._seen_at >= SHOW_UP_SECONDS
+        if self._seen_at < 0:
+            introduce(cursor, [alias for alias in configured_aliases() if self._options.serves(alias)])
+            forget_old(cursor)
+        if is_due:
+            note_alive(
+                cursor,
+                name=self._options.sender,
+                host=socket.gethostname(),
+                version=__version__,
+                backends=self._options.backends,
+                connection_count=self._options.concurrency,
+            )
+        if is_due or any(self._limits.most_connections(backend) is not None for backend in self._limits.health):
+            effects.presence = read_presence(cursor)
+        effects.showed_up = is_due
+
+    def leave(self) -> None:
+        """Give up this sender's share. Where that fails, it ends by itself after a moment."""
+        with suppress(Error), work(self._options.using) as cursor:
+            leave(cursor, name=self._options.sender)
+
+    def learn(self, effects: Effects) -> None:
+        """Take in what a turn found out, now that it is committed."""
+        if effects.showed_up:
+            self._seen_at = time.monotonic()
+        self._tell_of_pauses(effects.found.health)
+        self._limits.learn(effects.health)
+        self._limits.learn(effects.found.health)
+        if effects.presence is not None:
+            self._limits.presence = effects.presence
+        for backend, seconds in effects.waits.items():
+            self._limits.rest(backend, seconds=seconds)
+
+    def _tell_of_pauses(self, health: Mapping[str, Health]) -> None:
+        for backend, known in health.items():
+            if known.is_paused and not self._limits.of(backend).is_paused:
+                instrument("backend.paused", level=logging.WARNING, backend=backend)
+            elif self._limits.of(backend).is_paused and not known.is_paused:
+                instrument("backend.resumed", backend=backend)
