@@ -7,7 +7,7 @@ PYTHON_IN := $(VENV)/bin/python
 export COVERAGE_FILE := $(CURDIR)/.coverage
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-post-office check lock format clean
+.PHONY: help setup run test test-nightly test-post-office check lock format clean
 
 help: ## List these commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name text; do \
@@ -25,6 +25,9 @@ run: setup ## Start the site, the sender and an inbox; Ctrl-C ends all of it
 test: setup ## Run all tests (ARGS="-k name" for some; COVERAGE=1 keeps what was covered)
 	$(if $(COVERAGE),$(PYTHON_IN) -m coverage erase)
 	@RUNNER="$(PYTHON_IN) $(if $(COVERAGE),-m coverage run)" .ci/test $(ARGS)
+
+test-nightly: setup ## Run the large sizes of tests (kills, restarts, the life of a mail): about half an hour
+	@$(PYTHON_IN) -m pytest -m nightly -o log_cli=true -o log_cli_level=INFO $(ARGS)
 
 test-post-office: setup ## Run the tests that django-post-office brings, with mailqueue in front of it
 	@$(PYTHON_IN) .ci/test_post_office.py
