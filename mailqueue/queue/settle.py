@@ -16,7 +16,7 @@ from mailqueue.queue.wipe import wipe
 # away from the partial index on `finished_at`.
 CLOSE = """
 UPDATE mailqueue_attempt a SET
-    finished_at = clock_timestamp(), outcome = g.outcome, is_counted = g.is_counted, stage = g.stage,
+    finished_at = coalesce(a.finished_at, clock_timestamp()), outcome = g.outcome, is_counted = g.is_counted, stage = g.stage,
     reply_code = g.reply_code, enhanced_code = g.enhanced_code, reply = g.reply, error = g.error,
     recipients = g.recipients, queue_id = g.queue_id
 FROM unnest(%s::bigint[], %s::uuid[], %s::text[], %s::boolean[], %s::text[], %s::int[], %s::text[], %s::text[],
@@ -27,7 +27,15 @@ WHERE a.id = g.id AND a.token = g.token AND (a.outcome IS NULL OR (a.outcome = '
 RETURNING a.id
 """
 
-SENT = f"UPDATE post_office_email SET status = {STATUS.sent}, last_updated = now() WHERE id = ANY(%s)"
+# A proof that comes late is of no more interest where a later attempt has an end of its own: what was ordered since
+# then is not taken back.
+SENT = f"""
+UPDATE post_office_email e SET status = {STATUS.sent}, last_updated = now()
+FROM unnest(%s::bigint[], %s::bigint[]) AS g(email_id, attempt_id)
+WHERE e.id = g.email_id AND NOT EXISTS (
+    SELECT FROM mailqueue_attempt later WHERE later.email_id = g.email_id AND later.id > g.attempt_id
+        AND later.outcome IN ('{AttemptOutcome.SENT}', '{AttemptOutcome.PARTLY_SENT}'))
+"""
 
 RETRY = f"""
 UPDATE post_office_email e SET status = {STATUS.requeued}, last_updated = now(),
@@ -120,9 +128,9 @@ def settle(
         return set()
     closed_ids = _close(cursor, settlements)
     closed = [s for s in settlements if s.attempt_id in closed_ids]
-    sent = [s.email_id for s in closed if s.is_sent]
+    sent = [s for s in closed if s.is_sent]
     if sent:
-        cursor.execute(SENT, [sent])
+        cursor.execute(SENT, [[s.email_id for s in sent], [s.attempt_id for s in sent]])
     retried = [s for s in closed if s.retry_after is not None]
     if retried:
         cursor.execute(

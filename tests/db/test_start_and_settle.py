@@ -11,6 +11,7 @@ from post_office.models import STATUS, Email, Log
 from mailqueue.conf import Configuration
 from mailqueue.models import Attempt, AttemptOutcome, MailOptions, MailState, StopReason
 from mailqueue.queue.history import read_histories
+from mailqueue.queue.orders import requeue
 from mailqueue.queue.reap import reap
 from mailqueue.queue.release import release, release_all_but
 from mailqueue.queue.settle import LogLevel, settle
@@ -440,3 +441,21 @@ def test_reaping_leaves_a_mail_that_somebody_has_locked_for_another_time(databas
             reaped = reap(cursor, configuration=CONFIGURATION)
 
     assert [free.pk] == reaped.unknown
+
+
+def test_a_proof_that_comes_late_does_not_take_back_what_was_ordered_since_then() -> None:
+    mail = make_mail()
+    (first,) = started()
+    end_lease(first)
+    with turn() as cursor:
+        reap(cursor, configuration=CONFIGURATION)
+    Email.objects.update(scheduled_time=None)
+    (second,) = started()
+    with turn() as cursor:
+        settle(cursor, [settlement(second)])
+    requeue([mail.pk], using="default")
+    with turn() as cursor:
+        settle(cursor, [settlement(first)])
+    mail.refresh_from_db()
+
+    assert STATUS.queued == mail.status
