@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from mailqueue.conf import Configuration
-from mailqueue.delivery.outcomes import Outcome, Trouble
+from mailqueue.delivery.outcomes import Outcome, Pace, Trouble
 from mailqueue.queue.health import probe_again, record_calm, record_crowding, record_success, record_trouble
 from mailqueue.queue.rate import throttle
 from mailqueue.queue.start import record_refused_from
@@ -44,6 +44,7 @@ class Breaker:
             self._throttle(())
         if troubles[Trouble.SENDER]:
             self._refuse_froms(results)
+        self._tell_of_surprises(results)
         self._judge_reach(outcomes, fatal=[o for o in outcomes if o.trouble == Trouble.SHUT])
 
     def _judge_reach(self, outcomes: Sequence[Outcome], *, fatal: Sequence[Outcome]) -> None:
@@ -103,6 +104,12 @@ class Breaker:
             email_id, reply = job.claim.email_id, str(outcome.reply)
             if record_refused_from(self._cursor, email_id=email_id, backend=self._backend, reply=reply):
                 self._tell(Event("backend.refuses_from", logging.ERROR, {"email": email_id}))
+
+    def _tell_of_surprises(self, results: Sequence[Result]) -> None:
+        for job, outcome in results:
+            if outcome.pace == Pace.THREE_TIMES:
+                fields = {"email": job.claim.email_id, "attempt": job.claim.number, "error": outcome.error}
+                self._tell(Event("mail.surprised", logging.ERROR, fields))
 
     def _tell(self, event: Event) -> None:
         event.fields = {"backend": self._backend, **event.fields}
