@@ -135,7 +135,11 @@ def settle(
     if retried:
         cursor.execute(
             RETRY,
-            [[s.email_id for s in retried], [s.retry_after for s in retried], [s.is_counted for s in retried]],
+            [
+                [s.email_id for s in retried],
+                [float(s.retry_after or 0) for s in retried],
+                [s.is_counted for s in retried],
+            ],
         )
     stop(cursor, [(s.email_id, s.stop, s.note) for s in closed if s.stop], by="")
     over = [s.email_id for s in closed if s.is_sent or s.stop == StopReason.EXPIRED]

@@ -459,3 +459,19 @@ def test_a_proof_that_comes_late_does_not_take_back_what_was_ordered_since_then(
     mail.refresh_from_db()
 
     assert STATUS.queued == mail.status
+
+
+def test_pauses_in_whole_and_in_broken_seconds_are_settled_together() -> None:
+    mails = [make_mail(), make_mail()]
+    pauses = [600, 61.5]
+    claims = started()
+    with turn() as cursor:
+        settle(
+            cursor,
+            [
+                settlement(claim, AttemptOutcome.RETRY, retry_after=pause)
+                for claim, pause in zip(claims, pauses, strict=True)
+            ],
+        )
+
+    assert [STATUS.requeued] * 2 == [Email.objects.get(pk=mail.pk).status for mail in mails]
