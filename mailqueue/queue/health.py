@@ -8,6 +8,8 @@ FAILURES_TO_SHUT = 5
 """Connect failures in a row that open the breaker."""
 AUTH_PROBE_SECONDS = 300
 """After an auth failure or a quota text, probing begins with the first delay that is at least this long."""
+FORGIVEN_SECONDS = 3_600
+"""A complaint about the rate that is so old does not slow anybody down any more."""
 CALM_SECONDS = 60
 """After so long without a complaint about connections, one more is allowed."""
 CROWDING_SECONDS = 1
@@ -17,7 +19,8 @@ READ = """
 SELECT alias, failure_count, shut_at IS NOT NULL, coalesce(probe_at <= now(), false), shut_reason,
     paused_at IS NOT NULL, paused_by,
     coalesce(greatest(extract(epoch FROM resting_until - clock_timestamp()), 0), 0)::float8,
-    connection_limit, max_per_second, max_per_day, max_connections, throttled_at IS NOT NULL
+    connection_limit, max_per_second, max_per_day, max_connections,
+    throttled_at IS NOT NULL AND greatest(throttled_at, resting_until) > now() - %s * interval '1 second'
 FROM mailqueue_backendhealth
 """
 
@@ -35,12 +38,14 @@ WHERE alias = %(alias)s AND shut_at IS NULL AND (%(at_once)s OR failure_count >=
 RETURNING probe_at
 """
 
-# One sender wins the probe; until it knows more, the next one is far enough away.
+# One sender wins the probe; until it knows more, the next one is far enough away. Nobody waits for a row that another
+# sender writes: two who hold one row each would wait for each other.
 PROBE = """
 UPDATE mailqueue_backendhealth SET probe_count = probe_count + 1,
     probe_at = now() + (%(delays)s::float8[])[least(probe_count + 2, cardinality(%(delays)s::float8[]))]
         * interval '1 second'
-WHERE alias = %(alias)s AND shut_at IS NOT NULL AND probe_at <= now()
+WHERE alias = (SELECT alias FROM mailqueue_backendhealth
+    WHERE alias = %(alias)s AND shut_at IS NOT NULL AND probe_at <= now() FOR UPDATE SKIP LOCKED)
 RETURNING alias
 """
 
@@ -50,7 +55,11 @@ SET failure_count = 0, shut_at = NULL, shut_reason = '', probe_at = NULL, probe_
 WHERE alias = %s AND (failure_count > 0 OR shut_at IS NOT NULL)
 """
 
-PROBE_AGAIN = "UPDATE mailqueue_backendhealth SET probe_at = now() WHERE alias = %s AND shut_at IS NOT NULL"
+PROBE_AGAIN = """
+UPDATE mailqueue_backendhealth SET probe_at = now()
+WHERE alias = (SELECT alias FROM mailqueue_backendhealth
+    WHERE alias = %s AND shut_at IS NOT NULL FOR UPDATE SKIP LOCKED)
+"""
 
 CROWD = """
 INSERT INTO mailqueue_backendhealth AS b (alias, connection_limit, connections_changed_at)
@@ -103,7 +112,7 @@ def introduce(cursor: Any, aliases: Collection[str]) -> None:
 
 def read_health(cursor: Any) -> dict[str, Health]:
     """Return the health of every backend that is known."""
-    cursor.execute(READ)
+    cursor.execute(READ, [FORGIVEN_SECONDS])
     return {row[0]: Health(*row[1:]) for row in cursor.fetchall()}
 
 

@@ -7,7 +7,7 @@ numbers were chosen by trials against a limiter of 14 recipients a second.
 from dataclasses import dataclass
 from typing import Any
 
-from mailqueue.queue.health import introduce
+from mailqueue.queue.health import FORGIVEN_SECONDS, introduce
 
 BURST_SECONDS = 0.3
 """What may go at once after a pause, or when a busy machine comes late; servers count over a second or more."""
@@ -24,8 +24,9 @@ FIRST_GUESS = 10.0
 MOST_ABOVE_MEASURED = 1.5
 """A rate that nothing has tried for long may have grown far above what the server took."""
 LONGEST_REST_SECONDS = 10
+LONG_WAIT_SECONDS = 60
+"""A longer wait is noted for all senders, who then claim nothing meanwhile."""
 LONGEST_HINT_SECONDS = 3_600
-FORGIVEN_SECONDS = 3_600
 
 LOCK = """
 SELECT tokens, extract(epoch FROM clock_timestamp() - tokens_at)::float8, throttled_rate, throttle_count,
@@ -37,8 +38,7 @@ FROM mailqueue_backendhealth WHERE alias = %s FOR UPDATE
 SPEND = """
 UPDATE mailqueue_backendhealth SET tokens = %(tokens)s, tokens_at = clock_timestamp(), day_count = %(day_count)s,
     day_began_at = CASE WHEN %(is_new_day)s THEN clock_timestamp() ELSE day_began_at END,
-    resting_until = CASE WHEN %(is_day_over)s
-        THEN clock_timestamp() + (%(day)s - %(day_age)s) * interval '1 second' ELSE resting_until END
+    resting_until = coalesce(clock_timestamp() + %(rest)s * interval '1 second', resting_until)
 WHERE alias = %(alias)s
 """
 
@@ -103,6 +103,8 @@ def present_rate(
 def draw(cursor: Any, alias: str, *, wanted: int, owed: int, limits: Limits) -> Grant:
     """Draw one recipient for each of `wanted` mails, and pay for `owed` further recipients of earlier mails.
 
+    Less than nothing is owed where more was paid for than was offered.
+
     The row is locked until the transaction ends, which must be soon. A crash after the commit wastes what was drawn.
     """
     bucket = _lock(cursor, alias)
@@ -116,20 +118,19 @@ def draw(cursor: Any, alias: str, *, wanted: int, owed: int, limits: Limits) -> 
     is_new_day = bucket.day_age is None or bucket.day_age >= DAY_SECONDS
     day_age = 0.0 if is_new_day or bucket.day_age is None else bucket.day_age
     day_count = (0 if is_new_day else bucket.day_count) + owed
-    if limits.per_day is not None and count > limits.per_day - day_count:
-        spared = count - max(limits.per_day - day_count, 0)
+    rest = wait if wait > LONG_WAIT_SECONDS else None
+    if limits.per_day is not None and day_count + count >= limits.per_day:
+        spared = min(count, day_count + count - limits.per_day)
         count, tokens = count - spared, tokens + spared
-        wait = DAY_SECONDS - day_age
+        wait = rest = DAY_SECONDS - day_age
     cursor.execute(
         SPEND,
         {
             "alias": alias,
             "tokens": tokens,
-            "day_count": day_count + count,
+            "day_count": max(day_count + count, 0),
             "is_new_day": is_new_day,
-            "day_age": day_age,
-            "day": DAY_SECONDS,
-            "is_day_over": limits.per_day is not None and day_count + count >= limits.per_day,
+            "rest": rest,
         },
     )
     return Grant(count, wait)
@@ -141,6 +142,9 @@ def throttle(cursor: Any, alias: str, *, measured: float, ceiling: float | None,
     Returns the seconds to rest; None where a rest is under way already, and the complaint is about what went before.
     """
     bucket = _lock(cursor, alias)
+    if bucket is None:
+        introduce(cursor, [alias])
+        bucket = _lock(cursor, alias)
     if bucket is None or (bucket.rested_for is not None and bucket.rested_for < 0):
         return None
     is_relapse = bucket.rested_for is not None and bucket.rested_for < RELAPSE_SECONDS

@@ -16,7 +16,8 @@ from mailqueue.queue.wipe import wipe
 # away from the partial index on `finished_at`.
 CLOSE = """
 UPDATE mailqueue_attempt a SET
-    finished_at = coalesce(a.finished_at, clock_timestamp()), outcome = g.outcome, is_counted = g.is_counted, stage = g.stage,
+    finished_at = coalesce(a.finished_at, clock_timestamp()), outcome = g.outcome, is_counted = g.is_counted,
+    stage = g.stage,
     reply_code = g.reply_code, enhanced_code = g.enhanced_code, reply = g.reply, error = g.error,
     recipients = g.recipients, queue_id = g.queue_id
 FROM unnest(%s::bigint[], %s::uuid[], %s::text[], %s::boolean[], %s::text[], %s::int[], %s::text[], %s::text[],
@@ -37,11 +38,15 @@ WHERE e.id = g.email_id AND NOT EXISTS (
         AND later.outcome IN ('{AttemptOutcome.SENT}', '{AttemptOutcome.PARTLY_SENT}'))
 """
 
+# The last try comes a minute before the mail expires, and after that one none; NULL counts for nothing in least().
 RETRY = f"""
 UPDATE post_office_email e SET status = {STATUS.requeued}, last_updated = now(),
-    scheduled_time = now() + g.delay * interval '1 second',
+    scheduled_time = least(now() + g.delay * interval '1 second', CASE
+        WHEN g.is_unknown THEN NULL
+        WHEN e.expires_at - interval '1 minute' > now() THEN e.expires_at - interval '1 minute'
+        ELSE e.expires_at END),
     number_of_retries = coalesce(e.number_of_retries, 0) + g.is_counted::int
-FROM unnest(%s::bigint[], %s::float8[], %s::boolean[]) AS g(email_id, delay, is_counted)
+FROM unnest(%s::bigint[], %s::float8[], %s::boolean[], %s::boolean[]) AS g(email_id, delay, is_counted, is_unknown)
 WHERE e.id = g.email_id AND e.status IN (2, 3)
 """
 
@@ -83,8 +88,8 @@ class LogLevel(IntEnum):
 class Settlement:
     """How to close one attempt, and what to do with its mail.
 
-    With `retry_after` the mail waits that many seconds; with `stop` it goes out no more; with neither it is sent when
-    the outcome says so, and otherwise stays in the queue as it stands.
+    With `retry_after` the mail waits that many seconds, or less where it would expire meanwhile; with `stop` it goes
+    out no more; with neither it is sent when the outcome says so, and otherwise stays in the queue as it stands.
     """
 
     attempt_id: int
@@ -139,6 +144,7 @@ def settle(
                 [s.email_id for s in retried],
                 [float(s.retry_after or 0) for s in retried],
                 [s.is_counted for s in retried],
+                [s.outcome == AttemptOutcome.UNKNOWN for s in retried],
             ],
         )
     stop(cursor, [(s.email_id, s.stop, s.note) for s in closed if s.stop], by="")

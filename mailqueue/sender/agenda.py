@@ -30,9 +30,15 @@ class Agenda:
         return self.stock.next(self._pool.idle_count, free=free)
 
     def _free(self, backend: str) -> int:
+        """How many more mails of a backend may start; each other backend keeps a connection to begin with."""
         if self._limits.is_resting(backend):
             return 0
-        return self._limits.connections(backend) - self._pool.busy_count(backend)
+        others = sum(
+            other != backend and not self._limits.is_out(other) and not self._pool.busy_count(other)
+            for other in self._backends
+        )
+        most = max(self._pool.size - others, 1)
+        return min(self._limits.connections(backend), most) - self._pool.busy_count(backend)
 
     def startable_at(self) -> list[float]:
         """When more of what must wait now may be started (monotonic seconds), one time for each backend."""
@@ -59,10 +65,9 @@ class Agenda:
     def strand(self, shut: Collection[str]) -> None:
         """Set apart what waits for a backend that takes nothing now; the next turn hands it back."""
         outs = self._limits.outs(self.stock.backends)
-        stranded = [c for c in self.stock if c.backend in shut or (c.backend in outs and not c.is_probe)]
+        stranded = [c for c in self.stock if c.backend in shut or (c.backend in outs and not self._is_probing(c))]
         self.stock.remove(stranded)
         self.returning += stranded
 
-    def long_rests(self) -> list[str]:
-        """Return the backends that start nothing for so long that nobody waits for it."""
-        return [backend for backend in self._backends if self._limits.is_resting_long(backend)]
+    def _is_probing(self, claim: Claim) -> bool:
+        return claim.is_probe and self._limits.of(claim.backend).is_shut

@@ -11,10 +11,15 @@ from mailqueue.delivery.outcomes import Outcome, Pace, Trouble
 from mailqueue.queue.health import probe_again, record_calm, record_crowding, record_success, record_trouble
 from mailqueue.queue.rate import throttle
 from mailqueue.queue.start import record_refused_from
-from mailqueue.sender.limits import Limits, is_answering
+from mailqueue.sender.jobs import Job
+from mailqueue.sender.limits import SESSION_BEGAN, Limits, is_answering
 from mailqueue.sender.plan import Effects, Event, Result
 from mailqueue.sender.tide import Tide
 
+OWN_FAULT_AFTER = 2
+"""A mail that was put off so often already, while others pass, says nothing about the others."""
+PASSING_SECONDS = 60
+"""A backend that took a mail so lately lets others pass when it turns one away."""
 UNREACHED = (Trouble.CONNECT, Trouble.CROWDED)
 """What counts on the breaker."""
 
@@ -38,8 +43,8 @@ class Breaker:
         troubles = Counter(outcome.trouble for outcome in outcomes)
         if troubles[Trouble.CROWDED] or troubles[Trouble.BUSY]:
             self._crowd(busy_count + len(outcomes))
-        if troubles[Trouble.THROTTLED]:
-            self._throttle([outcome for outcome in outcomes if outcome.trouble == Trouble.THROTTLED])
+        if complaints := [outcome for job, outcome in results if self._is_complaint(job, outcome)]:
+            self._throttle(complaints)
         elif self._tide.take_putting_off():
             self._throttle(())
         if troubles[Trouble.SENDER]:
@@ -56,7 +61,7 @@ class Breaker:
             count = health.failure_count + len(failures)
             self._effects.health[self._backend] = replace(health, failure_count=count)
             self._count(fatal or failures, count=len(failures) or 1, at_once=bool(fatal))
-        elif health.is_shut:
+        elif health.is_shut and all(_is_unreached(outcome) for outcome in outcomes):
             # The probe never reached the server: the mail could not be built, or had nobody to go to.
             probe_again(self._cursor, self._backend)
 
@@ -83,6 +88,11 @@ class Breaker:
         limit = record_crowding(self._cursor, self._backend, in_use=total if most is None else min(total, most))
         if limit is not None:
             self._tell(Event("backend.crowded", logging.WARNING, {"connections": limit}))
+
+    def _is_complaint(self, job: Job, outcome: Outcome) -> bool:
+        """Whether it means us all, and not again and again one mail while others pass."""
+        is_its_own = job.history.deferred >= OWN_FAULT_AFTER and self._tide.is_passing(seconds=PASSING_SECONDS)
+        return outcome.trouble == Trouble.THROTTLED and not is_its_own
 
     def _throttle(self, outcomes: Sequence[Outcome]) -> None:
         hints = [outcome.reply.retry_after for outcome in outcomes if outcome.reply.retry_after is not None]
@@ -114,3 +124,7 @@ class Breaker:
     def _tell(self, event: Event) -> None:
         event.fields = {"backend": self._backend, **event.fields}
         self._effects.events.append(event)
+
+
+def _is_unreached(outcome: Outcome) -> bool:
+    return outcome.trouble == Trouble.NONE and outcome.stage not in SESSION_BEGAN

@@ -10,9 +10,11 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 
 from mailqueue.conf import Configuration
+from mailqueue.delivery.backends import canonical
 from mailqueue.delivery.outcomes import Outcome, Stage, Trouble
 from mailqueue.queue.health import Health
 from mailqueue.queue.presence import Presence, share_of
+from mailqueue.queue.rate import LONG_WAIT_SECONDS
 from mailqueue.queue.rate import Limits as RateLimits
 from mailqueue.sender.options import Options
 
@@ -22,7 +24,7 @@ SILENT = frozenset({Trouble.CONNECT, Trouble.CROWDED, Trouble.BUSY, Trouble.SHUT
 WELL = Health()
 OPENING_SECONDS = 1.0
 """While nothing goes wrong, one more connection is allowed each such time, answers or not."""
-LONG_REST_SECONDS = 60.0
+LONG_REST_SECONDS = LONG_WAIT_SECONDS
 """What rests for longer gives back the mail that is claimed for it, and is not waited for by `--until-empty`."""
 
 
@@ -54,20 +56,22 @@ class Limits:
         self.health: dict[str, Health] = {}
         self.presence: Sequence[Presence] = ()
         self._options = options
-        self._configured = configuration.RATE_LIMITS
+        self._configured = {canonical(alias): limits for alias, limits in configuration.RATE_LIMITS.items()}
         self._windows: dict[str, Window] = {}
         self._rest_until: dict[str, float] = {}
+        self._wait_until: dict[str, float] = {}
 
     def learn(self, health: Mapping[str, Health]) -> None:
-        """Take in what was read of the backends, or what a turn found out."""
+        """Take in what was read of the backends."""
         for backend, known in health.items():
-            self.health[backend] = known
-            if known.is_shut:
-                self._windows[backend] = Window()
-            if known.rest_seconds > 0:
-                self.rest(backend, seconds=known.rest_seconds)
-            elif known.rest_seconds == 0 and self.is_resting_long(backend):
-                del self._rest_until[backend]
+            self.correct(backend, known)
+            self._rest_until[backend] = time.monotonic() + known.rest_seconds if known.rest_seconds else 0.0
+
+    def correct(self, backend: str, known: Health) -> None:
+        """Take in what a turn found out about a backend; its rests are left to the database."""
+        self.health[backend] = known
+        if known.is_shut:
+            self._windows[backend] = Window()
 
     def of(self, backend: str) -> Health:
         return self.health.get(backend, WELL)
@@ -81,7 +85,9 @@ class Limits:
             self._windows[backend] = Window(min(window.size + 1, self._options.concurrency))
 
     def connections(self, backend: str) -> int:
-        """How many mails may be under way at once."""
+        """How many mails may be under way at once. For a backend that is shut that is the probe."""
+        if self.of(backend).is_shut:
+            return 1
         window = min(self._windows.setdefault(backend, Window()).size, self._options.concurrency)
         most = self.most_connections(backend)
         if most is None:
@@ -130,19 +136,21 @@ class Limits:
         limits = self.rate(backend)
         return self.of(backend).was_throttled or limits.per_second is not None or limits.per_day is not None
 
-    def rest(self, backend: str, *, seconds: float) -> None:
-        """Start nothing for so long."""
-        self._rest_until[backend] = time.monotonic() + seconds
+    def wait(self, backend: str, *, seconds: float) -> None:
+        """Start nothing for so long. A long rest is the database's too, and ends when it says so."""
+        kept = self._rest_until if seconds > LONG_WAIT_SECONDS else self._wait_until
+        kept[backend] = time.monotonic() + seconds
 
     def rested_at(self, backend: str) -> float:
         """When the next mail may start (monotonic seconds)."""
-        return self._rest_until.get(backend, 0.0)
+        return max(self._rest_until.get(backend, 0.0), self._wait_until.get(backend, 0.0))
 
     def is_resting(self, backend: str) -> bool:
         return self.rested_at(backend) > time.monotonic()
 
     def is_resting_long(self, backend: str) -> bool:
-        return self.rested_at(backend) > time.monotonic() + LONG_REST_SECONDS
+        """Whether all senders rest for so long; a wait of this one alone is never long."""
+        return self._rest_until.get(backend, 0.0) > time.monotonic() + LONG_REST_SECONDS
 
     def is_out(self, backend: str) -> bool:
         """Whether mail that is claimed for it is better given back: nothing of it starts soon."""

@@ -64,7 +64,9 @@ def look(
             _probe(cursor, backend, priority=priority, found=found, options=options, configuration=configuration)
         elif health.rest_seconds > 0:
             found.is_resting = True
-        elif wanted.get(backend, 0) > 0:
+        elif backend not in rooms:
+            found.shut[backend] = "other senders have all the connections that it allows"
+        elif wanted[backend] > 0:
             has_lower = any(other == backend for other, _ in known[position + 1 :])
             limit = wanted[backend] - (wanted[backend] // LOWER_SHARE if has_lower else 0)
             claims = _claim(cursor, backend, priority, limit, options=options, configuration=configuration)

@@ -123,7 +123,7 @@ class Sender:
         """Return how long there is nothing to do unless somebody wakes us (seconds)."""
         if self._pool.finished() or self._agenda.returning or self._next_claims():
             return 0
-        until = [self._renew_at, self._reaper.due_at, self._pool.next_aside_at]
+        until = [self._renew_at, self._reaper.due_at, self._pool.next_aside_at, self._turn.share.due_at]
         until += self._agenda.startable_at()
         if self._is_accepting() and self._agenda.needs_look():
             until.append(self._rhythm.look_at)
@@ -137,6 +137,7 @@ class Sender:
     def _plan(self) -> Plan:
         now = time.monotonic()
         plan = Plan(results=self._pool.finished(), returning=list(self._agenda.returning))
+        plan.is_showing_up = self._turn.share.is_due
         if self._is_accepting():
             plan.starting = self._next_claims()
             if self._rhythm.is_due and self._agenda.needs_look(besides=plan.starting):
@@ -210,8 +211,7 @@ class Sender:
     def _take_in(self, effects: Effects) -> None:
         found = effects.found
         self._agenda.stock.add(found.claims)
-        rests = dict.fromkeys(self._agenda.long_rests(), "its rate lets nothing more start for a while")
-        self._shut = rests | found.shut
+        self._shut = found.shut
         self._rhythm.note_look(found)
         is_idle = not (
             found.claims or found.held_count or found.is_resting or self._pool.running or self._agenda.stock

@@ -24,11 +24,13 @@ class Plan:
     renewing_stock: list[Claim] = field(default_factory=list)
     rooms: dict[str, int] | None = None
     """How much to claim for each backend; None: look for nothing."""
+    is_showing_up: bool = False
+    """It is time to say that this sender lives."""
 
     @property
     def is_empty(self) -> bool:
         is_idle = not (self.results or self.starting or self.returning or self.renewing or self.renewing_stock)
-        return is_idle and self.rooms is None
+        return is_idle and self.rooms is None and not self.is_showing_up
 
     def parts(self) -> list["Plan"]:
         """Return plans of one mail each that come to the same. Looking for more is left out."""

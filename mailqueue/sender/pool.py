@@ -122,6 +122,7 @@ class Pool:
     """All connections of this process. `give` starts work, `finished` takes what is done; the rest is running."""
 
     def __init__(self, size: int, *, accepted: Callable[[Job, Outcome], None], wake: Callable[[], None]) -> None:
+        self.size = size
         self.running: dict[int, Job] = {}
         """Every job that is not settled, by attempt."""
         self._accepted = accepted

@@ -11,20 +11,24 @@ from typing import Any
 from django.db import Error
 
 from mailqueue.delivery.backends import configured_aliases
+from mailqueue.delivery.outcomes import Outcome, Pace
 from mailqueue.queue.claim import Claim
 from mailqueue.queue.health import Health, introduce
 from mailqueue.queue.presence import forget_old, leave, note_alive, read_presence
 from mailqueue.queue.rate import draw
 from mailqueue.queue.work import work
 from mailqueue.sender.jobs import Job
-from mailqueue.sender.limits import Limits
+from mailqueue.sender.limits import SESSION_BEGAN, Limits
 from mailqueue.sender.log import instrument
 from mailqueue.sender.options import Options
-from mailqueue.sender.plan import Effects
+from mailqueue.sender.plan import Effects, Result
 from mailqueue.version import __version__
 
 SHOW_UP_SECONDS = 10
 """How often a sender says that it lives."""
+CHARGED_AT_MOST = 100
+"""So many recipients of one mail are charged when it starts. Not every server takes more in one message (RFC 5321,
+section 4.5.3.1.8); what was offered beyond is charged when it is known."""
 
 
 class Share:
@@ -61,14 +65,29 @@ class Share:
         return allowed
 
     def owe(self, jobs: Sequence[Job]) -> None:
-        """Note the recipients that no draw has paid for: all but the first of each mail."""
+        """Note the recipients of started mails that no draw has paid for: all but the first of each."""
         for job in jobs:
             if self._limits.is_metered(job.claim.backend):
-                self._owed[job.claim.backend] += max(len(job.letter.recipients) - 1, 0)
+                self._owed[job.claim.backend] += _charged(job)
+
+    def settle_up(self, results: Sequence[Result]) -> None:
+        """Correct what was charged by who was really offered to the server."""
+        for job, outcome in results:
+            if self._limits.is_metered(job.claim.backend):
+                self._owed[job.claim.backend] += max(_offered_count(job, outcome) - 1, 0) - _charged(job)
+
+    @property
+    def due_at(self) -> float:
+        """When to show up next (monotonic seconds)."""
+        return self._seen_at + SHOW_UP_SECONDS
+
+    @property
+    def is_due(self) -> bool:
+        return time.monotonic() >= self.due_at
 
     def show_up(self, cursor: Any, effects: Effects) -> None:
         """Say that this sender lives, and read who else does, from time to time."""
-        is_due = time.monotonic() - self._seen_at >= SHOW_UP_SECONDS
+        is_due = self.is_due
         if self._seen_at < 0:
             introduce(cursor, [alias for alias in configured_aliases() if self._options.serves(alias)])
             forget_old(cursor)
@@ -95,12 +114,13 @@ class Share:
         if effects.showed_up:
             self._seen_at = time.monotonic()
         self._tell_of_pauses(effects.found.health)
-        self._limits.learn(effects.health)
+        for backend, known in effects.health.items():
+            self._limits.correct(backend, known)
         self._limits.learn(effects.found.health)
         if effects.presence is not None:
             self._limits.presence = effects.presence
         for backend, seconds in effects.waits.items():
-            self._limits.rest(backend, seconds=seconds)
+            self._limits.wait(backend, seconds=seconds)
 
     def _tell_of_pauses(self, health: Mapping[str, Health]) -> None:
         for backend, known in health.items():
@@ -108,3 +128,15 @@ class Share:
                 instrument("backend.paused", level=logging.WARNING, backend=backend)
             elif self._limits.of(backend).is_paused and not known.is_paused:
                 instrument("backend.resumed", backend=backend)
+
+
+def _charged(job: Job) -> int:
+    return max(min(len(job.letter.recipients), CHARGED_AT_MOST) - 1, 0)
+
+
+def _offered_count(job: Job, outcome: Outcome) -> int:
+    if outcome.stage not in SESSION_BEGAN:
+        return 0
+    if not outcome.recipients:
+        return len(job.letter.recipients)
+    return sum(result.pace != Pace.AT_ONCE for result in outcome.recipients.values())

@@ -12,12 +12,13 @@ from mailqueue.conf import Configuration
 from mailqueue.delivery.outcomes import Blame, Outcome, Reply, Stage, Verdict
 from mailqueue.faults import reach
 from mailqueue.queue.claim import Claim
+from mailqueue.queue.health import probe_again
 from mailqueue.queue.history import History, read_histories
 from mailqueue.queue.release import release
 from mailqueue.queue.settle import Settlement, settle
 from mailqueue.queue.start import renew
 from mailqueue.queue.work import is_out_of_memory, work
-from mailqueue.sender.breaker import Breaker
+from mailqueue.sender.breaker import PASSING_SECONDS, Breaker
 from mailqueue.sender.clock import boot_time
 from mailqueue.sender.conclude import conclude, discreet
 from mailqueue.sender.jobs import Job
@@ -29,8 +30,6 @@ from mailqueue.sender.share import Share
 from mailqueue.sender.start import Starter
 from mailqueue.sender.tide import Tide
 
-PASSING_SECONDS = 60
-"""A backend that took a mail so lately lets others pass when it turns one away."""
 MOST_SURPRISES = 3
 """How often a mail is tried that fails in a way nobody foresaw."""
 
@@ -52,7 +51,7 @@ class Turn:
         self.tides: defaultdict[str, Tide] = defaultdict(Tide)
         """What each backend said lately."""
         self._busy_count = busy_count
-        self._share = Share(options=options, limits=self.limits)
+        self.share = Share(options=options, limits=self.limits)
         self._starter = Starter(options=options, configuration=configuration, limits=self.limits)
 
     def run(self, plan: Plan) -> Effects:
@@ -60,23 +59,27 @@ class Turn:
         carried out once more: a commit whose answer was lost does no harm.
         """
         effects = Effects(asked_at=boot_time())
-        starting = self._share.within_rate(plan.starting, effects)
+        starting = self.share.within_rate(plan.starting, effects)
         with work(self.options.using) as cursor:
             self._settle(cursor, plan.results, effects)
             self._renew(cursor, plan, effects)
             stranded = [claim for claim in starting if claim.backend in effects.shut]
             returning = [claim.attempt_id for claim in (*plan.returning, *stranded)]
             release(cursor, returning, sender=self.options.sender)
+            for backend in sorted({claim.backend for claim in plan.returning if claim.is_probe}):
+                probe_again(cursor, backend)
             starting = [claim for claim in starting if claim not in stranded]
             effects.started = self._starter.start(cursor, starting, asked_at=effects.asked_at)
+            if plan.is_showing_up or plan.rooms is not None:
+                self.share.show_up(cursor, effects)
             if plan.rooms is not None:
                 self._look(cursor, plan.rooms, effects)
-        self._share.owe(effects.started)
-        self._share.learn(effects)
+        self.share.owe(effects.started)
+        self.share.settle_up(plan.results)
+        self.share.learn(effects)
         return effects
 
     def _look(self, cursor: Any, rooms: dict[str, int], effects: Effects) -> None:
-        self._share.show_up(cursor, effects)
         effects.found = look(
             cursor,
             rooms=rooms,
@@ -87,7 +90,7 @@ class Turn:
 
     def leave(self) -> None:
         """Give up this sender's share."""
-        self._share.leave()
+        self.share.leave()
 
     def give_up(self, part: Plan, error: Exception) -> Effects:
         """Settle the one mail of a plan that can't be carried out: in plain words, or tried a few times and failed."""

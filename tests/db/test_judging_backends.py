@@ -1,13 +1,16 @@
 """What the outcomes of one turn do to the backend that all senders share."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
+from django.utils import timezone
 from post_office.models import Email
 
 from mailqueue.conf import Configuration
 from mailqueue.delivery.outcomes import Blame, Outcome, Pace, Reply, Stage, Trouble, Verdict
-from mailqueue.models import BackendHealth
+from mailqueue.models import BackendHealth, SenderProcess
 from mailqueue.outbox.messages import letter_of, load
 from mailqueue.queue.claim import Claim
 from mailqueue.queue.health import read_health
@@ -106,6 +109,56 @@ def test_an_answer_in_calm_times_allows_one_connection_more() -> None:
     settled(sender, [SENT])
 
     assert [(5, 0)] == list(BackendHealth.objects.values_list("connection_limit", "failure_count"))
+
+
+@pytest.mark.parametrize(
+    ("outcome", "is_due"),
+    [
+        (Outcome(Verdict.FAIL, Stage.BUILD, Blame.MESSAGE, reply=Reply(0, "no template")), True),
+        (Outcome(Verdict.DEFER, Stage.RCPT, Blame.BACKEND, Trouble.BUSY, Reply(421, "closing")), False),
+    ],
+)
+def test_a_probe_is_made_again_at_once_only_where_it_never_reached_the_server(outcome: Outcome, is_due: bool) -> None:
+    later = timezone.now() + timedelta(minutes=5)
+    BackendHealth.objects.create(alias="default", shut_at=timezone.now(), failure_count=5, probe_at=later)
+    sender = a_turn()
+    with turn() as cursor:
+        sender.limits.learn(read_health(cursor))
+    settled(sender, [outcome])
+
+    assert is_due == (BackendHealth.objects.get().probe_at < later)
+
+
+def test_a_probe_that_is_handed_back_is_made_again_at_once() -> None:
+    BackendHealth.objects.create(
+        alias="default", shut_at=timezone.now(), probe_at=timezone.now() + timedelta(minutes=5)
+    )
+    make_mail()
+    with turn() as cursor:
+        (claim,) = claimed(cursor, limit=1)
+    a_turn().run(Plan(returning=[replace(claim, is_probe=True)]))
+
+    assert BackendHealth.objects.get().probe_at <= timezone.now()
+
+
+def test_one_mail_that_is_throttled_again_and_again_while_others_pass_slows_nobody_down() -> None:
+    BackendHealth.objects.create(alias="default")
+    sender = a_turn()
+    settled(sender, [SENT])
+    make_mail()
+    with turn() as cursor:
+        (claim,) = claimed(cursor, limit=1)
+    job = job_of(claim)
+    job.history.deferred = 2
+    effects = sender.run(Plan(results=[(job, THROTTLED)]))
+
+    assert ({}, []) == (effects.waits, events(effects))
+
+
+def test_a_sender_shows_up_also_when_it_has_nothing_to_look_for() -> None:
+    a_turn().run(Plan(is_showing_up=True))
+
+    assert [SENDER] == list(SenderProcess.objects.values_list("name", flat=True))
 
 
 def test_what_nobody_foresaw_is_told_to_a_person() -> None:

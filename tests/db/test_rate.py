@@ -205,8 +205,8 @@ def test_the_server_s_hint_wins_within_reason(health: BackendHealth) -> None:
     assert (120, LONGEST_HINT_SECONDS) == (first, throttled(20, hint=1_000_000))
 
 
-def test_a_complaint_of_a_backend_that_nobody_knows_changes_nothing(db: None) -> None:
-    assert None is throttled(20)
+def test_a_complaint_of_a_backend_whose_row_somebody_deleted_counts_too(db: None) -> None:
+    assert (1.0, 20) == (throttled(20), row().throttled_rate)
 
 
 def test_all_senders_together_have_half_the_connections_after_a_complaint(db: None) -> None:
@@ -244,3 +244,35 @@ def test_introducing_backends_leaves_what_is_known_of_them(health: BackendHealth
         introduce(cursor, ["smtp", "other"])
 
     assert {"smtp": 1, "other": 0} == dict(BackendHealth.objects.values_list("alias", "throttle_count"))
+
+
+def test_a_debt_that_takes_more_than_a_minute_is_noted_for_all_senders(health: BackendHealth) -> None:
+    slow = Limits(per_second=1)
+    drawn(1, limits=slow)
+    short = drawn(1, owed=30, limits=slow)
+    with turn() as cursor:
+        after_short = read_health(cursor)["smtp"].rest_seconds
+    drawn(1, owed=100, limits=slow)
+    with turn() as cursor:
+        after_long = read_health(cursor)["smtp"].rest_seconds
+
+    assert (0, 0) == (short.count, after_short)
+    assert after_long > 100
+
+
+def test_what_was_paid_for_and_not_offered_is_given_back(health: BackendHealth) -> None:
+    drawn(0, owed=99, limits=Limits(per_second=10, per_day=1000))
+    drawn(0, owed=-90, limits=Limits(per_second=10, per_day=1000))
+
+    assert 9 == row().day_count
+
+
+def test_a_complaint_is_forgotten_after_an_hour(health: BackendHealth) -> None:
+    throttled(20)
+    was_throttled = []
+    for seconds in (0, FORGIVEN_SECONDS + 60):
+        pass_time(seconds)
+        with turn() as cursor:
+            was_throttled.append(read_health(cursor)["smtp"].was_throttled)
+
+    assert [True, False] == was_throttled

@@ -1,16 +1,22 @@
 """A provider that limits what it takes, and one that turns everybody away: all is used, and little is refused."""
 
+import json
 import logging
+import signal
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from datetime import timedelta
 
 import pytest
+from django.core.mail import EmailMessage
+from django.utils import timezone
 from post_office.models import STATUS, Email
 
 from mailqueue.delivery.backends import canonical
 from mailqueue.models import Attempt, BackendHealth, RefusedFrom, SenderProcess
 from mailqueue.testing import SmtpServer
+from tests import settings as given
 from tests.support.senders import Senders, copies, missing, queue_mails, statuses, wait_until_sent
 from tests.support.waiting import wait_until
 
@@ -164,3 +170,78 @@ def test_mail_of_a_refused_from_is_held_without_asking_again_and_goes_out_when_i
     assert (1, 1) == (alerts, refused)
     assert not RefusedFrom.objects.exists()
     assert not Attempt.objects.filter(is_counted=True).exists()
+
+
+def let_another_sender_have_the_only_share() -> None:
+    SenderProcess.objects.create(
+        name="!first",
+        host="host",
+        version="1",
+        backends=[],
+        connection_count=8,
+        started_at=timezone.now(),
+        seen_at=timezone.now() + timedelta(minutes=1),
+    )
+
+
+def test_a_sender_without_a_share_of_the_connections_may_probe(senders: MakeSenders, server: SmtpServer) -> None:
+    let_another_sender_have_the_only_share()
+    BackendHealth.objects.create(
+        alias=canonical(""),
+        failure_count=5,
+        shut_at=timezone.now(),
+        probe_at=timezone.now(),
+        connection_limit=1,
+        connections_changed_at=timezone.now(),
+    )
+    queue_mails(5)
+    with senders().start() as sender:
+        sender.wait_for("backend.opened")
+        wait_until(lambda: not Attempt.objects.open().exists(), what="the end of its claims")
+        assert sender.stop() == 0
+
+    assert {STATUS.sent: 1, STATUS.queued: 4} == dict(statuses())
+
+
+def test_a_sender_without_a_share_says_what_it_does_not_wait_for(senders: MakeSenders, server: SmtpServer) -> None:
+    let_another_sender_have_the_only_share()
+    queue_mails(5)
+    with senders(RATE_LIMITS={canonical(""): {"connections": 1}}).start("--until-empty") as sender:
+        assert sender.wait() == 0
+        assert "backend.not_waited_for" in sender.said()
+
+
+def test_the_recipients_of_a_mail_are_paid_for_once_however_many_messages_it_takes(
+    senders: MakeSenders, server: SmtpServer
+) -> None:
+    server.limits.recipient_limit = 10
+    EmailMessage("News", "Hello.", "shop@example.com", [f"r{n}@example.com" for n in range(100)]).send()
+    with senders(RATE_LIMITS={canonical(""): {"per_day": 100_000}}).start() as sender:
+        wait_until_sent(1)
+        queue_mails(1)
+        wait_until_sent(2)
+        assert sender.stop() == 0
+
+    assert (11, 101) == (len(server.messages), BackendHealth.objects.get(alias=canonical("")).day_count)
+
+
+def with_hanging_backend(server: SmtpServer) -> dict[str, str]:
+    """Return the environment of a sender that has a second backend, which never answers."""
+    path = "tests.support.hanging_backend.EmailBackend"
+    if hasattr(given, "MAILERS"):
+        smtp = {**given.MAILERS["smtp"], "OPTIONS": {"host": server.host, "port": server.port}}
+        return {
+            "SETTINGS_JSON": json.dumps({"MAILERS": {**given.MAILERS, "smtp": smtp, "hanging": {"BACKEND": path}}})
+        }
+    backends = {**given.POST_OFFICE["BACKENDS"], "hanging": path}
+    return {"SETTINGS_JSON": json.dumps({"POST_OFFICE": {"BACKENDS": backends}})}
+
+
+def test_a_backend_that_hangs_leaves_a_connection_for_another(senders: MakeSenders, server: SmtpServer) -> None:
+    queue_mails(20)
+    Email.objects.update(backend_alias="hanging")
+    with senders(CONCURRENCY=3).start(env=with_hanging_backend(server)) as sender:
+        wait_until(lambda: Attempt.objects.open().exclude(started_at=None).count() == 2, what="two that hang")
+        queue_mails(1, prefix="quick")
+        server.wait_for(1)
+        sender.send(signal.SIGKILL)

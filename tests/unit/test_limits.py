@@ -5,6 +5,7 @@ import time
 import pytest
 
 from mailqueue.conf import Configuration
+from mailqueue.delivery.backends import canonical
 from mailqueue.delivery.outcomes import Blame, Outcome, Reply, Stage, Trouble, Verdict
 from mailqueue.queue.health import Health
 from mailqueue.queue.presence import Presence, share_of
@@ -68,7 +69,7 @@ def test_while_a_server_is_silent_one_more_connection_is_opened_each_second(monk
 
 def test_mail_of_a_resting_backend_may_start_when_it_has_rested() -> None:
     limits = limits_of()
-    limits.rest("smtp", seconds=30)
+    limits.wait("smtp", seconds=30)
 
     assert limits.rested_at("smtp") == limits.startable_at("smtp")
 
@@ -155,7 +156,7 @@ def test_a_rest_that_a_person_ended_is_over() -> None:
 
 def test_a_rest_has_its_end_by_the_clock_of_the_process() -> None:
     limits = limits_of()
-    limits.rest("smtp", seconds=5)
+    limits.wait("smtp", seconds=5)
 
     assert 4 < limits.rested_at("smtp") - time.monotonic() <= 5
 
@@ -184,3 +185,37 @@ def test_shares_are_even_and_add_up(limit: int) -> None:
 
 def test_who_is_not_seen_yet_counts_on_all_of_it() -> None:
     assert 3 == share_of(3, name=ME, backend="smtp", presence=[Presence(OTHER, (), 8)])
+
+
+def test_what_a_turn_found_out_leaves_rests_to_the_database() -> None:
+    limits = limits_of()
+    limits.correct("smtp", Health(rest_seconds=100, failure_count=1))
+
+    assert (False, 1) == (limits.is_resting("smtp"), limits.of("smtp").failure_count)
+
+
+def test_a_probe_may_go_whatever_the_share() -> None:
+    limits = limits_of(Health(is_shut=True), connections=1)
+    limits.presence = [Presence("a.0.first", (), 8), Presence(ME, (), 8)]
+
+    assert 1 == limits.connections("smtp")
+
+
+def test_limits_of_the_default_backend_may_be_named_by_nothing() -> None:
+    limits = Limits(
+        options=Options(concurrency=8, using="default", sender=ME),
+        configuration=Configuration(RATE_LIMITS={"": {"per_second": 3}}),
+    )
+
+    assert RateLimits(3, None) == limits.rate(canonical(""))
+
+
+def test_a_wait_for_all_ends_when_the_database_says_so_and_one_of_this_sender_by_itself() -> None:
+    limits = limits_of()
+    limits.wait("smtp", seconds=3600)
+    limits.learn({"smtp": Health()})
+    after_a_long_one = limits.is_resting("smtp")
+    limits.wait("smtp", seconds=30)
+    limits.learn({"smtp": Health()})
+
+    assert (False, True) == (after_a_long_one, limits.is_resting("smtp"))
