@@ -8,8 +8,8 @@ import re
 from email.message import Message
 from typing import Any
 
-BAD_NAME = re.compile(r"[\x00- \x7f]|^$")
-"""What no name can hold (RFC 5322, section 2.2). What follows a colon is only a value; non-ASCII Python refuses."""
+BAD_NAME = re.compile(r"[^\x21-\x7e]|^$")
+"""What no name can hold (RFC 5322, section 2.2). What follows a colon is only a value."""
 BREAK = re.compile(r"(?:\r\n|\r(?!\n)|[\n\x0b\x0c\x1c-\x1e\x85\u2028\u2029])(?![ \t])")
 """A line break that is not a fold (RFC 5322, section 2.2.3)."""
 
@@ -30,7 +30,9 @@ def check_heads(message: Any) -> None:
         return
     for name, value in message.raw_items():
         if BAD_NAME.search(str(name)):
-            raise ValueError(f"Header names can't be empty, or contain spaces or newlines (got {name!r})")
+            raise ValueError(
+                f"Header names can't be empty, or contain spaces, newlines or non-ASCII characters (got {name!r})"
+            )
         if BREAK.search(str(value)):
             raise ValueError(f"Header values can't contain newlines (got {value!r} for header {name!r})")
     if message.get_content_maintype() == "multipart" and message.is_multipart():

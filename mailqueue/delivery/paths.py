@@ -14,7 +14,7 @@ PREPARES = hasattr(EmailBackend, "prep_address")
 """Django 6.0 replaced `sanitize_address` by a method of the backend."""
 
 _SIMPLE = re.compile(r"[\w+-]+(\.[\w+-]+)*@[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63})*", re.ASCII | re.IGNORECASE)
-"""What needs no preparation by any rule; most addresses are like this, and parsing one takes 100 µs."""
+"""What needs no preparation by any rule, and no parsing; most addresses are like this, and a parser takes 100 µs."""
 _PATH = re.compile(r'<(?:"(?:[^"\\]|\\.)*"|[^<>" ])*>')
 """One pair of angle brackets without spaces: what follows them would be parameters of the command."""
 
@@ -24,7 +24,10 @@ def path_of(address: str, message: EmailMessage, *, backend: EmailBackend) -> st
 
     Raises ValueError for an address that can't be sent.
     """
-    path = smtplib.quoteaddr(_prepared(str(address), message, backend=backend))
+    address = str(address)
+    if _SIMPLE.fullmatch(address):
+        return f"<{address}>"
+    path = smtplib.quoteaddr(_prepared(address, message, backend=backend))
     if not path.isprintable():
         raise ValueError(f"Invalid address {address!r}: only printable characters can be sent")
     if not _PATH.fullmatch(path):
@@ -33,8 +36,6 @@ def path_of(address: str, message: EmailMessage, *, backend: EmailBackend) -> st
 
 
 def _prepared(address: str, message: EmailMessage, *, backend: EmailBackend) -> str:
-    if _SIMPLE.fullmatch(address):
-        return address
     return _by_method(address, backend=backend) if PREPARES else _by_function(address, message)
 
 

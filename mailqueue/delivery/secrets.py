@@ -4,9 +4,13 @@ import base64
 from dataclasses import replace
 from typing import Any
 
+from mailqueue.delivery.classify import REPLY_LENGTH
 from mailqueue.delivery.outcomes import Outcome, Reply
+from mailqueue.delivery.tally import REASON_LENGTH
 
 HIDDEN = b"***"
+CUT_LENGTHS = (REPLY_LENGTH, REASON_LENGTH)
+"""A text of just this length may have been longer, and its end may be the beginning of a secret."""
 
 
 class Secrets:
@@ -40,8 +44,16 @@ class Secrets:
         return replace(outcome, reply=self._hide_in_reply(outcome.reply), recipients=recipients)
 
     def _hide_in_reply(self, reply: Reply) -> Reply:
-        octets = reply.text.encode(errors="surrogateescape")
-        return replace(reply, text=self.hide(octets).decode(errors="surrogateescape"))
+        said = self.hide(reply.text)
+        if len(reply.text) in CUT_LENGTHS:
+            said = self._hide_half(said)
+        return replace(reply, text=said.decode(errors="surrogateescape"))
+
+    def _hide_half(self, said: bytes) -> bytes:
+        """Hide the beginning of a secret at the end of a text."""
+        halves = (shape[:length] for shape in self._shapes for length in range(1, len(shape)))
+        half = max((half for half in halves if said.endswith(half)), key=len, default=b"")
+        return said.removesuffix(half) + HIDDEN if half else said
 
 
 def _octets(value: Any) -> bytes:

@@ -13,7 +13,7 @@ from mailqueue.delivery.smtp_connection import LeaseLostError, SmtpConnection
 from mailqueue.delivery.smtp_line import ExchangeFailedError
 from mailqueue.delivery.tally import Answer, Tally
 from mailqueue.delivery.unsendable import not_without_utf8, too_large
-from mailqueue.delivery.wire import SealedLetter, seal
+from mailqueue.delivery.wire import Memory, SealedLetter, seal
 
 MAILS_PER_CONNECTION = 100
 LIFE_SECONDS = 60.0
@@ -34,6 +34,7 @@ class SmtpCarrier:
         self._rules = rules
         self._clock = clock
         self._connection: SmtpConnection | None = None
+        self._memory = Memory()
         self._opened_at = self._used_at = 0.0
         self._mail_count = 0
 
@@ -43,7 +44,7 @@ class SmtpCarrier:
     def deliver(self, letter: Letter, fence: Fence) -> Outcome:
         """Deliver one letter. Never raises: what nobody foresaw is judged by the stage that it interrupted."""
         try:
-            sealed = seal(letter, self._backend)
+            sealed = seal(letter, self._backend, self._memory)
         except BaseException as error:  # noqa: BLE001 - templates, storages, message classes; SystemExit ends no thread
             return Answer.lost(Stage.BUILD, error).outcome()
         try:
@@ -57,8 +58,9 @@ class SmtpCarrier:
         return self._connection is not None
 
     def close(self) -> None:
-        """Say goodbye and close the connection, if there is one."""
+        """Say goodbye and close the connection, if there is one; keep no mail in memory."""
         connection, self._connection = self._connection, None
+        self._memory = Memory()
         if connection is not None:
             connection.quit()
 

@@ -72,7 +72,7 @@ def reason(error: BaseException) -> str:
         text = str(error)
     except BaseException:  # noqa: BLE001 - somebody else's __str__, in the last place where anything may be raised
         return ""
-    return text[:REASON_LENGTH].replace("\x00", "").encode(errors="replace").decode()
+    return text.replace("\x00", "")[:REASON_LENGTH].encode(errors="replace").decode()
 
 
 @dataclass(slots=True)

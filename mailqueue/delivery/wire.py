@@ -1,12 +1,12 @@
 """What goes over the wire for one letter: the addresses and the bytes that Django's own SMTP backend would send."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from email.header import decode_header, make_header
 from email.headerregistry import AddressHeader
 from email.policy import SMTP, SMTPUTF8
-from typing import Any
+from typing import Any, TypeVar
 
 from django.core.mail import EmailMessage
 from django.core.mail.backends.smtp import EmailBackend
@@ -15,6 +15,8 @@ from mailqueue.delivery.eight_bit import in_seven_bits
 from mailqueue.delivery.heads import check_heads
 from mailqueue.delivery.letter import Letter
 from mailqueue.delivery.paths import PREPARES, path_of
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,29 +45,66 @@ class SealedLetter:
         return replace(self, content=in_seven_bits(self.content))
 
 
-def seal(letter: Letter, backend: EmailBackend) -> SealedLetter:
+MANY = 100
+"""A server may take fewer recipients at a time: RFC 5321, section 4.5.3.1.8, asks it to take so many."""
+
+
+class Memory:
+    """Remembers what the last message to many came to.
+
+    Such a message goes out once for each handful of recipients that a server takes at a time, and to write thousands
+    of addresses into a header takes Python seconds. The message is built anew and compared each time, so that whoever
+    changes the mail meanwhile has his way.
+    """
+
+    def __init__(self) -> None:
+        self._kind: type[EmailMessage] | None = None
+        self._given: dict[str, Any] = {}
+        self._made: dict[Callable[[EmailMessage], Any], Any] = {}
+
+    def recall(self, make: Callable[[EmailMessage], T], message: EmailMessage) -> T:
+        """Return `make(message)`, made before or now."""
+        if not _is_djangos(message) or len(message.to) + len(message.cc) + len(message.bcc) <= MANY:
+            return make(message)
+        if (type(message), vars(message)) != (self._kind, self._given):
+            self._kind, self._given, self._made = type(message), dict(vars(message)), {}
+        if make not in self._made:
+            self._made[make] = make(message)
+        made: T = self._made[make]
+        return made
+
+
+def seal(letter: Letter, backend: EmailBackend, memory: Memory | None = None) -> SealedLetter:
     """Build and serialise a letter's message. Raises whatever its `build` raises, and ValueError for a bad address."""
+    memory = memory or Memory()
     message = letter.build()
     if not letter.recipients:
         raise ValueError("the mail has no recipient")
     reverse_path = path_of(letter.envelope_from, message, backend=backend)
     forward_paths = {recipient: path_of(recipient, message, backend=backend) for recipient in letter.recipients}
     # Named in the header, though perhaps not to be sent to any more.
-    others = [path_of(address, message, backend=backend) for address in (*message.to, *message.cc) if address]
-    is_djangos = type(message).message is EmailMessage.message
+    named = [address for address in (*message.to, *message.cc) if address and address not in forward_paths]
+    others = [path_of(address, message, backend=backend) for address in named]
+    is_djangos = _is_djangos(message)
     if all(path.isascii() for path in (reverse_path, *forward_paths.values(), *others)):
-        return SealedLetter(reverse_path, forward_paths, _serialised(message), may_be_encoded=is_djangos)
-    content, has_utf8_header = _serialised_for_utf8(message)
+        content = memory.recall(_serialised, message)
+        return SealedLetter(reverse_path, forward_paths, content, may_be_encoded=is_djangos)
+    content, has_utf8_header = memory.recall(_serialised_for_utf8, message)
     reachable = {recipient: path for recipient, path in forward_paths.items() if path.isascii()}
     without_utf8 = None
     if reachable and reverse_path.isascii() and not has_utf8_header:
-        without_utf8 = SealedLetter(reverse_path, reachable, _serialised(message), may_be_encoded=is_djangos)
+        plain = memory.recall(_serialised, message)
+        without_utf8 = SealedLetter(reverse_path, reachable, plain, may_be_encoded=is_djangos)
     return SealedLetter(reverse_path, forward_paths, content, needs_utf8=True, without_utf8=without_utf8)
 
 
 def stuffed(content: bytes) -> bytes:
     """Double the dots at the beginning of lines (RFC 5321, section 4.5.2)."""
     return re.sub(rb"(?m)^\.", b"..", content) if content.startswith(b".") or b"\n." in content else content
+
+
+def _is_djangos(message: EmailMessage) -> bool:
+    return type(message).message is EmailMessage.message
 
 
 def _serialised(message: EmailMessage) -> bytes:

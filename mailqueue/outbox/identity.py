@@ -1,6 +1,7 @@
 """Message-ID and Date: fixed once, so that every retry sends the same, and known as ours or the caller's."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from email.utils import format_datetime, make_msgid
 from typing import Any
 
@@ -32,17 +33,24 @@ def withhold_identity(message: EmailMessage) -> None:
     if not any(f".{MARK}@" in str(value) for name, value in fixed.items() if name.lower() == "message-id"):
         return
     message.extra_headers = {name: value for name, value in message.extra_headers.items() if name not in fixed}
-    build = message.message
+    message.message = _WithIdentity(message, message.message, fixed)  # type: ignore[method-assign]
 
-    def with_identity(*arguments: Any, **options: Any) -> Any:
-        shown = message.extra_headers
-        message.extra_headers = {**shown, **fixed}
+
+@dataclass(frozen=True, slots=True)
+class _WithIdentity:
+    """Builds a message with these headers, and is compared by them: messages are compared by their attributes."""
+
+    message: EmailMessage = field(compare=False)
+    build: Callable[..., Any] = field(compare=False)
+    fixed: Mapping[str, Any]
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        shown = self.message.extra_headers
+        self.message.extra_headers = {**shown, **self.fixed}
         try:
-            return build(*arguments, **options)
+            return self.build(*arguments, **options)
         finally:
-            message.extra_headers = shown
-
-    message.message = with_identity  # type: ignore[method-assign]
+            self.message.extra_headers = shown
 
 
 def fix_identity(emails: Iterable[Email], *, using: str) -> None:

@@ -18,7 +18,8 @@ import pytest
 from django.core.files.base import ContentFile
 from django.core.mail import EmailMessage, EmailMultiAlternatives
 from django.core.mail.backends.smtp import EmailBackend as SmtpBackend
-from django.db import connection, transaction
+from django.core.mail.utils import DNS_NAME
+from django.db import DataError, connection, transaction
 from django.test import override_settings
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -75,7 +76,7 @@ KNOWN_HEADERS = {
     *("subject", "from", "to", "cc", "reply-to", "date", "message-id", "mime-version", "x-shop", "x-part", "sender"),
     *("content-type", "content-transfer-encoding", "content-disposition", "content-id"),
 }
-PATH = re.compile(r'(?:MAIL FROM|RCPT TO):<(?:"(?:[^"\\]|\\.)*"|[^<>" ])*>(?: SMTPUTF8 BODY=8BITMIME)?')
+PATH = re.compile(r'(?:MAIL FROM|RCPT TO):<(?:"(?:[^"\\]|\\.)*"|[^<>" ])*>(?: SMTPUTF8)?(?: BODY=8BITMIME)?')
 examples = settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 
 
@@ -377,3 +378,39 @@ def test_no_body_ends_its_mail_early(line: Line, queue: Callable[[bytes], object
     (content,) = (accepted.content for accepted in line.server.messages[took:])
     lines = EOL.split(b"Subject: Hi\n\n" + body)
     assert content.rstrip(b"\r\n").endswith(b"\r\n".join(lines).rstrip(b"\r\n"))
+
+
+NUL_FIELDS = {
+    "subject": {"subject": "a\0b"},
+    "message": {"message": "a\0b"},
+    "html_message": {"html_message": "a\0b"},
+    "header": {"headers": {"X-Shop": "a\0b"}},
+    "context": {
+        "context": {"name": "a\0b"},
+        "template": "t",
+        "subject": "",
+        "message": "",
+        "render_on_delivery": True,
+    },
+}
+
+
+@pytest.mark.parametrize("changes", NUL_FIELDS.values(), ids=NUL_FIELDS)
+def test_a_nul_given_to_post_office_is_refused_at_the_call(changes: dict[str, Any]) -> None:
+    EmailTemplate.objects.create(name="t", subject="Hi", content="Hello")
+
+    with pytest.raises((ValueError, DataError), match=r"NUL|u0000|Unicode escape"), transaction.atomic():
+        _post_office(**changes)
+
+    assert not Email.objects.exists()
+
+
+def test_the_name_of_the_host_can_not_speak_to_the_server(server: SmtpServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(DNS_NAME, "_fqdn", f"shop\r\nRCPT TO:<{EVIL}>", raising=False)
+    took = len(server.messages)
+    line = Line(server)
+    said = len(line._commands())
+
+    line.carry(lambda _: _row(), "")
+
+    assert ([], took) == ([c for c in line._commands()[said:] if EVIL in c], len(server.messages))

@@ -1,7 +1,6 @@
 """One queue full of mails that can't be sent, each in a way of its own, and the mail of everybody else."""
 
 import json
-import os
 import re
 import signal
 from collections import Counter
@@ -32,9 +31,8 @@ JANE = "jane@example.com"
 SHOP = "shop@example.com"
 CONNECTIONS = 4
 GOOD = 200
-MANY = int(os.environ.get("MAILQUEUE_RECIPIENTS", "2000"))
 SIZE = 300_000
-NEWLINES = "Header values can't contain newlines"
+NEWLINES = "Header values (can't contain newlines|may not contain linefeed)"
 SOURCE = "mailqueue_messagesource"
 
 
@@ -115,6 +113,7 @@ FAILING: dict[str, tuple[Callable[[], Email], str]] = {
     "generator exit": (lambda: templated("{% load poison %}{% leave 'close' %}"), "GeneratorExit|close"),
     "base exception": (lambda: templated("{% load poison %}{% leave 'base' %}"), "BaseException|base"),
     "larger than SIZE": (lambda: row(message="x" * SIZE), "SIZE"),
+    "a header larger than SIZE": (lambda: row(headers={"X-Huge": "x" * 1_000_000}), "SIZE"),
     "a space in an address": (lambda: sql("to", "jane doe"), "Invalid address"),
     "no recipient": (lambda: sql("to", ""), "no recipients"),
     "commas alone": (lambda: sql("to", ", ,"), "no recipients"),
@@ -142,7 +141,7 @@ WEIRD = ["mute", "wordy", "code", "no code", "refused", "nobody"]
 
 
 @pytest.fixture
-def changed(settings: Settings, tmp_path: Path) -> dict[str, Any]:
+def changed(settings: Settings, tmp_path: Path, server: SmtpServer) -> dict[str, Any]:
     """Settings of this process and of the senders: a backend that raises anything, and templates from a folder."""
     weird = "tests.support.poison.WeirdBackend"
     templates = tmp_path / "templates"
@@ -154,7 +153,9 @@ def changed(settings: Settings, tmp_path: Path) -> dict[str, Any]:
     ]
     changes: dict[str, Any] = {"TEMPLATES": engines, "MEDIA_ROOT": str(tmp_path / "media")}
     if django.VERSION >= (6, 1):
-        changes["MAILERS"] = {**settings.MAILERS, "weird": {"BACKEND": weird}}
+        smtp = settings.MAILERS["smtp"]
+        reached = {**smtp, "OPTIONS": {**smtp["OPTIONS"], "port": server.port}}
+        changes["MAILERS"] = {**settings.MAILERS, "smtp": reached, "weird": {"BACKEND": weird}}
     else:
         changes["POST_OFFICE"] = {"BACKENDS": {**settings.POST_OFFICE["BACKENDS"], "weird": weird}}
     for name, value in changes.items():
@@ -175,7 +176,7 @@ def test_each_poisoned_mail_fails_with_its_reason_and_every_other_mail_is_sent(
     poisoned = {name: make() for name, (make, _) in FAILING.items()}
     weird = [row(subject=name, backend_alias="weird") for name in (*WEIRD, "exit", "group", "fine")]
     gone = row(backend_alias="gone")
-    huge = row(headers={"X-Huge": "x" * 1_000_000}, message="y")
+    wide = row(subject="wide", headers={"X-Wide": "x" * 100_000})
     good += queue_mails(GOOD - len(good), prefix="after")
     environment = {"SETTINGS_JSON": json.dumps(changed)}
     settings = {"CONCURRENCY": CONNECTIONS, "RETRY_DELAYS": [0], "UNKNOWN_OUTCOME": "hold", "GIVE_UP_AFTER": 3}
@@ -183,7 +184,8 @@ def test_each_poisoned_mail_fails_with_its_reason_and_every_other_mail_is_sent(
         wait_until(is_over, seconds=90, what="an end of all mails")
         server.latency = 0.2
         good += queue_mails(20, prefix="later")
-        server.wait_until(lambda: server.open_connection_count >= CONNECTIONS, what="all connections at work")
+        # One is kept for the other backend. Who died of a mail would be missing: "Exception in thread", below.
+        server.wait_until(lambda: server.open_connection_count >= CONNECTIONS - 1, what="all connections at work")
         wait_until(is_over)
         assert sender.stop(signal.SIGTERM) == 0
         said = sender.said()
@@ -199,28 +201,29 @@ def test_each_poisoned_mail_fails_with_its_reason_and_every_other_mail_is_sent(
         mail.subject: state_of(mail).detail for mail in weird[: len(WEIRD)] if len(state_of(mail).detail) < 12
     }
     assert (State.HELD, True) == (state_of(gone).state, "gone" in state_of(gone).detail)
-    assert state_of(huge).state in {State.SENT, State.FAILED}
+    assert (State.SENT, 1) == (state_of(wide).state, arrived["wide"])
     assert "Exception in thread" not in said
     assert "sender.failed" not in said
     assert not Attempt.objects.open().exists()
 
 
+@pytest.mark.parametrize("many", [2_000, pytest.param(10_000, marks=pytest.mark.nightly)])
 def test_thousands_of_recipients_get_their_mail_once_from_a_server_that_takes_a_hundred(
-    senders: MakeSenders, server: SmtpServer
+    senders: MakeSenders, server: SmtpServer, many: int
 ) -> None:
     server.limits.recipient_limit = 100
-    everybody = [f"customer-{number}@example.com" for number in range(MANY)]
+    everybody = [f"customer-{number}@example.com" for number in range(many)]
     mail = mailqueue.send(everybody, SHOP, subject="many", message="x")
     good = queue_mails(20)
     with senders().start() as sender:
-        wait_until(is_over, seconds=60 + MANY / 20, what="everybody")
+        wait_until(is_over, seconds=60, what="everybody")
         assert sender.stop(signal.SIGTERM) == 0
     got = Counter(name for accepted in server.messages for name in accepted.recipients)
 
     assert mail is not None
     assert (State.SENT, 0) == (state_of(mail).state, Attempt.objects.filter(is_counted=True).count())
     assert {1} == {got[name] for name in everybody}
-    assert MANY + len(good) == sum(got.values())
+    assert many + len(good) == sum(got.values())
 
 
 def _matches(pattern: str, reason: str) -> bool:
