@@ -1,6 +1,6 @@
 """System checks: an Error only for what cannot work; a site may install the app before it switches to it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,10 @@ from django.core.checks import Warning as Caution
 from django.core.files.storage import FileSystemStorage
 from django.db import connections, router
 from django.urls import get_script_prefix
-from django.utils.module_loading import import_string
 from post_office import settings as post_office
 from post_office.models import PRIORITY, Email
 
 from mailqueue.conf import problems
-from mailqueue.delivery.backends import canonical, class_path, configured_aliases, delivers_to_itself
 from mailqueue.models import Attempt
 
 OLDEST_POSTGRES = 14
@@ -60,73 +58,6 @@ def check_app_order(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[C
             id="mailqueue.E002",
         )
     ]
-
-
-@register(Tags.compatibility)
-def check_backends(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
-    """mailqueue.E003, E004, W001: the queueing backend and the delivering ones."""
-    return [*_queueing(), *_delivering()]
-
-
-def _queueing() -> Iterator[CheckMessage]:
-    setting, path = "EMAIL_BACKEND", getattr(settings, "EMAIL_BACKEND", "")
-    if post_office.mailers_are_configured():
-        setting, path = 'MAILERS["default"]["BACKEND"]', settings.MAILERS.get("default", {}).get("BACKEND", "")
-    from mailqueue.outbox.backend import EmailBackend
-
-    if not _is_ours(path, EmailBackend):
-        yield Caution(
-            f"{setting} is \"{path}\", not mailqueue's backend: Django's mail does not go through the outbox.",
-            hint=f'Set {setting} = "mailqueue.EmailBackend".',
-            id="mailqueue.W001",
-        )
-
-
-def _is_ours(path: str, backend: type) -> bool:
-    try:
-        found = import_string(path)
-    except ImportError:
-        return False
-    return isinstance(found, type) and issubclass(found, backend)
-
-
-def _delivering() -> Iterator[CheckMessage]:
-    default = canonical("")
-    is_unset = not post_office.mailers_are_configured() and not post_office.get_config().get("BACKENDS")
-    is_mailers = post_office.mailers_are_configured()
-    remedy = (
-        'Name a mailer that delivers in POST_OFFICE = {"DEFAULT_MAILER": "smtp"}, and configure it in MAILERS.'
-        if is_mailers
-        else 'Set POST_OFFICE = {"BACKENDS": {"default": "django.core.mail.backends.smtp.EmailBackend"}}.'
-    )
-    aliases = configured_aliases()
-    if default not in aliases or (is_unset and delivers_to_itself(default)):
-        yield Error(
-            f'No delivering backend is configured under the alias "{default}", which mail goes through by default.',
-            hint=remedy,
-            id="mailqueue.E003",
-        )
-    for alias in aliases:
-        yield from _unimportable(alias)
-    for alias in aliases if not is_unset else ():
-        if delivers_to_itself(alias):
-            yield Error(
-                f'The delivering backend "{alias}" only queues: what it is given is queued again, for ever.',
-                hint=remedy,
-                id="mailqueue.E004",
-            )
-
-
-def _unimportable(alias: str) -> Iterator[CheckMessage]:
-    path = class_path(alias)
-    try:
-        import_string(path)
-    except ImportError as error:
-        yield Error(
-            f'The delivering backend "{alias}" can\'t be imported: {error}',
-            hint=f'Correct "{path}", or install what it needs.',
-            id="mailqueue.E007",
-        )
 
 
 @register(Tags.files)

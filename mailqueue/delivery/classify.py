@@ -11,13 +11,16 @@ from collections.abc import Sequence
 
 from mailqueue.delivery.hints import retry_hint
 from mailqueue.delivery.judgements import (
+    BUSY,
     COUNTED,
+    CROWDED,
     FAIL,
     LOST,
     RETRY,
     SENT,
     SHUT,
     THROTTLED,
+    TOO_MANY_RECIPIENTS,
     UNFORESEEN,
     UNKNOWN,
 )
@@ -99,8 +102,15 @@ def _by_rule(stage: Stage, reply: Reply, rules: Sequence[Rule]) -> Judgement | N
     for rule in rules:
         is_possible = stage not in SESSION or rule.judgement.verdict is Verdict.DEFER
         if is_possible and rule.matches(stage=stage, reply=reply):
-            return rule.judgement
+            return _fitting(rule.judgement, stage)
     return None
+
+
+def _fitting(judgement: Judgement, stage: Stage) -> Judgement:
+    """Let no rule of a project make a mail come back at once, for ever, where its word means nothing."""
+    if judgement == TOO_MANY_RECIPIENTS and stage is not Stage.RCPT:
+        return RETRY
+    return CROWDED if judgement == BUSY and stage in SESSION else judgement
 
 
 def _unanswered(stage: Stage, error: BaseException | None) -> Judgement:

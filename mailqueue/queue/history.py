@@ -16,7 +16,8 @@ WHERE a.email_id = ANY(%s) AND a.outcome IS NOT NULL ORDER BY a.email_id, a.id
 """
 
 SESSION_STAGES = frozenset({Stage.MAIL, Stage.RCPT, Stage.DATA, Stage.BODY, Stage.FINAL_DOT})
-SERVICE_CLOSING = 421
+LATE_STAGES = SESSION_STAGES - {Stage.MAIL}
+"""Where a refusal may be about this mail, though it sounds like the server's own trouble."""
 _VERDICTS = tuple(Verdict)
 
 
@@ -30,8 +31,8 @@ class History:
     """Seconds since the first of them, by the database's clock."""
     deferred: int = 0
     """Attempts of this round that the backend broke off in the middle of the session."""
-    busy: int = 0
-    """Those of them in which the server closed after it had been told the sender."""
+    turned_away: int = 0
+    """Those of them in which the server said so, after it had been told the sender."""
     raised: int = 0
     """Counted attempts of this round that ended with an exception, and without a word of a server."""
     unknown: int = 0
@@ -63,7 +64,7 @@ class History:
             self.raised += bool(error) and reply_code is None
         if outcome == AttemptOutcome.DEFERRED and stage in SESSION_STAGES:
             self.deferred += 1
-            self.busy += reply_code == SERVICE_CLOSING and stage != Stage.MAIL
+            self.turned_away += stage in LATE_STAGES and reply_code is not None
         self.unknown += outcome == AttemptOutcome.UNKNOWN
         if was_stopped or outcome in FINAL_OUTCOMES:
             self._begin_round(keep_accepted=outcome != AttemptOutcome.SENT)
@@ -83,7 +84,7 @@ class History:
                 self.is_damaged = True
 
     def _begin_round(self, *, keep_accepted: bool) -> None:
-        self.counted = self.deferred = self.busy = self.raised = self.unknown = 0
+        self.counted = self.deferred = self.turned_away = self.raised = self.unknown = 0
         self.first_counted_ago = 0.0
         self.refused = set()
         if not keep_accepted:

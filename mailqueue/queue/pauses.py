@@ -22,7 +22,8 @@ WHERE alias = %(alias)s AND paused_at IS NOT NULL
 RETURNING alias
 """
 
-# A rest to the end of the day came from the former limit. If the new one is used up too, the next sender says so.
+# A rest to the end of the day came from the former limit. If the new one is used up too, the next sender says so. The
+# end of a rest is also since when a rate that was cut grows again.
 ALLOW = """
 INSERT INTO mailqueue_backendhealth AS b (alias, max_per_second, max_per_day, max_connections)
 VALUES (%(alias)s, %(per_second)s, %(per_day)s, %(connections)s)
@@ -30,7 +31,7 @@ ON CONFLICT (alias) DO UPDATE
 SET max_per_second = excluded.max_per_second, max_per_day = excluded.max_per_day,
     max_connections = excluded.max_connections,
     resting_until = CASE WHEN abs(extract(epoch FROM b.resting_until - b.day_began_at) - %(day)s) < 1
-        THEN NULL ELSE b.resting_until END
+        THEN coalesce(b.throttled_at, clock_timestamp()) ELSE b.resting_until END
 """
 
 

@@ -5,17 +5,15 @@ from dataclasses import replace
 from typing import Any
 
 from mailqueue.conf import Configuration
-from mailqueue.delivery.outcomes import Outcome, Pace, RecipientOutcome, Reply, Stage, Trouble, Verdict
+from mailqueue.delivery.outcomes import Outcome, Pace, RecipientOutcome, Reply, Verdict
 from mailqueue.models import AttemptOutcome, StopReason
 from mailqueue.queue.claim import Claim
 from mailqueue.queue.history import History
 from mailqueue.queue.settle import Settlement
 from mailqueue.queue.unknown import NOTE as UNKNOWN_NOTE
 from mailqueue.queue.unknown import may_resend
-from mailqueue.sender.patience import deferral, delay_of, patiently
+from mailqueue.sender.patience import deferral, delay_of, in_turn, is_own_fault, patiently
 
-MOST_BUSY = 3
-"""So often a server may close on a mail, while others pass, before it is the mail's own fault."""
 REFUSED_SENDER = "The mail server refuses this sender address. It said: "
 
 
@@ -43,13 +41,13 @@ def conclude(
         note = REFUSED_SENDER + (str(outcome.reply) or outcome.error)
         return _settlement(claim, outcome, AttemptOutcome.DEFERRED, stop=StopReason.HELD, note=note)
     if outcome.verdict == Verdict.DEFER:
-        if not (others_pass and outcome.trouble == Trouble.BUSY and history.busy + 1 >= MOST_BUSY):
+        if not (others_pass and is_own_fault(outcome, history=history)):
             wait = deferral(outcome, history=history)
             return _settlement(claim, outcome, AttemptOutcome.DEFERRED, retry_after=wait)
         outcome = replace(outcome, verdict=Verdict.RETRY)
     results = {
         address: patiently(result, history=history, configuration=configuration)
-        for address, result in results_of(outcome, recipients=recipients).items()
+        for address, result in in_turn(results_of(outcome, recipients=recipients)).items()
     }
     waiting = [result for result in results.values() if result.verdict == Verdict.RETRY]
     if not waiting:
@@ -130,7 +128,7 @@ def _settlement(
         email_id=claim.email_id,
         token=claim.token,
         outcome=attempt_outcome,
-        stage="" if outcome.stage == Stage.DONE else str(outcome.stage),
+        stage="" if outcome.verdict == Verdict.SENT else str(outcome.stage),
         reply_code=outcome.reply.code or None,
         enhanced_code=outcome.reply.enhanced[:16],
         reply=_storable(outcome.reply.text),

@@ -9,7 +9,10 @@ DAMAGED = "What its earlier attempts say of the recipients can't be read (mailqu
 
 
 def outcome_without_sending(job: Job) -> Outcome | None:
-    """Return the outcome of a mail that has nobody to go to, or nothing left to say; None for all others."""
+    """Return the outcome of a mail that has nobody to go to, or nothing left to say; None for all others.
+
+    Its stage says that no server was asked: it proves nothing about the backend.
+    """
     if job.is_wiped:
         return Outcome(Verdict.FAIL, Stage.BUILD, blame=Blame.MESSAGE, reply=Reply(0, WIPED))
     if job.history.is_damaged:
@@ -17,5 +20,5 @@ def outcome_without_sending(job: Job) -> Outcome | None:
     if job.letter.recipients:
         return None
     if recipients_of(job.email):
-        return Outcome(Verdict.SENT, Stage.DONE)
+        return Outcome(Verdict.SENT, Stage.BUILD)
     return Outcome(Verdict.FAIL, Stage.BUILD, blame=Blame.MESSAGE, reply=Reply(0, "The mail has no recipients."))

@@ -30,7 +30,7 @@ RETRY_SECONDS = 1
 """How long a disk that refused to be written is left alone: it must not cost every mail a try."""
 COMPLAIN_EVERY_SECONDS = 60
 FORGOTTEN_AFTER_SECONDS = 7 * 24 * 3600
-"""A dead journal whose attempts this database does not know may be another database's; it is kept for so long."""
+"""So long a dead journal is kept that says more than was settled: it may be another database's or version's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,18 @@ class Acceptance:
     @classmethod
     def of(cls, settlement: Settlement) -> "Acceptance":
         return cls(**{entry.name: getattr(settlement, entry.name) for entry in fields(cls)})
+
+    @classmethod
+    def from_line(cls, line: bytes) -> "Acceptance":
+        """Read a line. What another version has added to it is passed over; raises ValueError where it is none."""
+        try:
+            given = json.loads(line)
+            acceptance = cls(**{entry.name: given[entry.name] for entry in fields(cls) if entry.name in given})
+            uuid.UUID(acceptance.token)
+            acceptance.settlement()
+        except (TypeError, AttributeError) as error:
+            raise ValueError(line[:80]) from error
+        return acceptance
 
     def settlement(self) -> Settlement:
         """Return how to settle the attempt, also when it was declared unknown meanwhile."""
@@ -185,10 +197,12 @@ class DeadJournal:
     acceptances: list[Acceptance]
     path: Path
     fd: int
+    is_understood: bool = True
+    """No whole line was passed over."""
 
     @property
     def is_old(self) -> bool:
-        """Nobody came who knew its attempts."""
+        """Nobody came who knew its attempts, or could read all of it."""
         return time.time() - os.fstat(self.fd).st_mtime > FORGOTTEN_AFTER_SECONDS
 
     def remove(self) -> None:
@@ -218,12 +232,12 @@ def dead_journals(folder: Path, *, besides: Path) -> Iterator[DeadJournal]:
             os.close(fd)
             continue
         try:
-            acceptances = list(_acceptances(path))
+            acceptances, is_understood = _acceptances(path.read_bytes())
         except OSError as error:
             os.close(fd)
             _complain(path, error)
             continue
-        yield DeadJournal(path.name.removesuffix(SUFFIX), acceptances, path, fd)
+        yield DeadJournal(path.name.removesuffix(SUFFIX), acceptances, path, fd, is_understood)
 
 
 def _is_abandoned(fd: int) -> bool:
@@ -234,15 +248,15 @@ def _is_abandoned(fd: int) -> bool:
         return False
 
 
-def _acceptances(path: Path) -> Iterator[Acceptance]:
-    for line in path.read_bytes().splitlines():
+def _acceptances(content: bytes) -> tuple[list[Acceptance], bool]:
+    """Return what can be read, and whether that is every whole line. The last may be cut, by a kill."""
+    acceptances, is_understood = [], True
+    for line in content.splitlines(keepends=True):
         try:
-            acceptance = Acceptance(**json.loads(line))
-            uuid.UUID(acceptance.token)
-            acceptance.settlement()
-        except (ValueError, TypeError, AttributeError):
-            continue  # the last line of a process that was killed while it wrote, or of another version
-        yield acceptance
+            acceptances.append(Acceptance.from_line(line))
+        except ValueError:
+            is_understood = is_understood and not line.endswith(b"\n")
+    return acceptances, is_understood
 
 
 def _complain(path: Path, error: OSError) -> None:

@@ -76,11 +76,13 @@ class Reaper:
             with work(self._options.using) as cursor:
                 settled = settle(cursor, proven, log_level=self._options.log_level)
                 is_ours = len(known_attempts(cursor, proven)) == len({s.attempt_id for s in proven})
-                reaped = reap(cursor, configuration=self._configuration, dead_senders=[journal.sender])
+                reaped = reap(
+                    cursor, configuration=self._configuration, dead_senders=[journal.sender], besides=self._held()
+                )
         except Error:
             journal.leave()
             raise
-        if is_ours or journal.is_old:
+        if (is_ours and journal.is_understood) or journal.is_old:
             journal.remove()
         else:
             journal.leave()

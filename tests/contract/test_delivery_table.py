@@ -250,9 +250,9 @@ def test_421_from_rcpt_on_is_the_messages_the_third_time_while_others_pass(serve
     outcome = connect(serve({"BODY": "421 4.7.0 busy"})).deliver(letter(), OPEN)
 
     assert [aside(20), RETRIED, aside(40)] == [
-        fate(outcome, past=History(deferred=1, busy=1), others_pass=True),
-        fate(outcome, past=History(deferred=2, busy=2), others_pass=True),
-        fate(outcome, past=History(deferred=2, busy=2), others_pass=False),
+        fate(outcome, past=History(deferred=1, turned_away=1), others_pass=True),
+        fate(outcome, past=History(deferred=2, turned_away=2), others_pass=True),
+        fate(outcome, past=History(deferred=2, turned_away=2), others_pass=False),
     ]
 
 
@@ -365,7 +365,7 @@ def test_throttling_lets_the_mail_step_aside_shortly_and_costs_no_attempt(
     outcome = connect(serve(script)).deliver(letter(), OPEN)
 
     assert (Verdict.DEFER, Blame.BACKEND, Trouble.THROTTLED) == (outcome.verdict, outcome.blame, outcome.trouble)
-    assert [aside(5), aside(5)] == [fate(outcome), fate(outcome, past=History(deferred=7))]
+    assert [aside(5), aside(20), aside(600)] == [fate(outcome, past=History(deferred=count)) for count in (0, 2, 7)]
 
 
 def test_throttling_with_a_hint_waits_as_long_as_the_server_asks(serve: Serve, connect: Connect) -> None:

@@ -69,6 +69,49 @@ def test_a_start_whose_commit_was_not_answered_may_be_repeated() -> None:
         assert {claims[0].attempt_id} == start(cursor, claims, sender=SENDER, lease_seconds=60)
 
 
+MINUTE = timedelta(minutes=1)
+
+
+@pytest.mark.parametrize("outcome", [AttemptOutcome.RETRY, AttemptOutcome.DEFERRED])
+@pytest.mark.parametrize(
+    ("left", "delay", "expected"),
+    [
+        (None, 6 * 3600.0, 360 * MINUTE),
+        (60 * MINUTE, 600.0, 10 * MINUTE),
+        (60 * MINUTE, 6 * 3600.0, 59 * MINUTE),
+        (MINUTE / 2, 6 * 3600.0, MINUTE / 2),
+        (MINUTE / 2, 5.0, MINUTE / 12),
+        (-MINUTE, 600.0, -MINUTE),
+    ],
+)
+def test_the_last_try_comes_before_the_mail_expires_and_then_no_other(
+    left: timedelta | None, delay: float, expected: timedelta, outcome: AttemptOutcome
+) -> None:
+    mail = make_mail()
+    with turn() as cursor:
+        (claim,) = claimed(cursor)
+        cursor.execute("SELECT now()")
+        (now,) = cursor.fetchone()
+        Email.objects.update(expires_at=None if left is None else now + left)
+        settle(cursor, [settlement(claim, outcome, retry_after=delay)])
+    mail.refresh_from_db()
+
+    assert expected == mail.scheduled_time - now
+
+
+def test_the_pause_before_an_unknown_mail_is_sent_again_is_not_made_shorter() -> None:
+    mail = make_mail()
+    with turn() as cursor:
+        (claim,) = claimed(cursor)
+        cursor.execute("SELECT now()")
+        (now,) = cursor.fetchone()
+        Email.objects.update(expires_at=now + 5 * MINUTE)
+        settle(cursor, [settlement(claim, AttemptOutcome.UNKNOWN, retry_after=600.0)])
+    mail.refresh_from_db()
+
+    assert 10 * MINUTE == mail.scheduled_time - now
+
+
 def test_what_has_expired_is_told_apart_from_what_was_cancelled() -> None:
     late, cancelled = make_mail(expires_at=timezone.now() - timedelta(seconds=1)), make_mail()
     with turn() as cursor:

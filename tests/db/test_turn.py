@@ -1,6 +1,7 @@
 """One turn of the loop on a real Postgres, and the threads beside it."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,9 @@ from mailqueue.outbox.messages import letter_of, load
 from mailqueue.queue.claim import Claim
 from mailqueue.queue.health import Health
 from mailqueue.queue.history import History
+from mailqueue.queue.start import start
 from mailqueue.sender.clock import boot_time
+from mailqueue.sender.foregone import outcome_without_sending
 from mailqueue.sender.jobs import Job, Lease
 from mailqueue.sender.journal import Acceptance, Journal
 from mailqueue.sender.options import Options
@@ -27,7 +30,7 @@ from mailqueue.sender.plan import Plan
 from mailqueue.sender.pool import Pool
 from mailqueue.sender.reaper import Reaper
 from mailqueue.sender.turn import Turn
-from tests.support.mails import SENDER, claimed, make_mail, outcomes, settlement, turn
+from tests.support.mails import SENDER, claimed, end_lease, make_mail, outcomes, settlement, turn
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.django_db
@@ -155,8 +158,8 @@ def test_a_result_that_was_put_aside_rests_longer_each_time() -> None:
     assert pool.next_aside_at == float("inf")
 
 
-def reaper_of(folder: Path, journal: Journal) -> Reaper:
-    return Reaper(folder, journal=journal, options=options(), configuration=CONFIGURATION)
+def reaper_of(folder: Path, journal: Journal, *, held: Sequence[int] = ()) -> Reaper:
+    return Reaper(folder, journal=journal, options=options(), configuration=CONFIGURATION, held=lambda: held)
 
 
 def leave_journal(folder: Path, *acceptances: Acceptance) -> Path:
@@ -204,6 +207,37 @@ def test_a_journal_that_nobody_knew_for_long_goes(tmp_path: Path) -> None:
     assert not path.exists()
 
 
+@pytest.mark.parametrize(("age", "expected"), [(None, True), (0, False)])
+def test_a_journal_with_a_line_that_nobody_could_read_is_left_until_it_is_old(
+    age: int | None, expected: bool, tmp_path: Path
+) -> None:
+    mail = make_mail()
+    path = leave_journal(tmp_path, Acceptance.of(settlement(claim_one())))
+    path.write_bytes(path.read_bytes() + b'{"of": "another version"}\n')
+    if age is not None:
+        os.utime(path, (age, age))
+    own = Journal(tmp_path, sender=SENDER)
+    reaper_of(tmp_path, own).reap_if_due()
+    mail.refresh_from_db()
+    own.close(is_settled=True)
+
+    assert (STATUS.sent, expected) == (mail.status, path.exists())
+
+
+def test_beside_a_dead_journal_a_sender_leaves_alone_what_it_is_sending_itself(tmp_path: Path) -> None:
+    mail = make_mail()
+    claim = claim_one()
+    with turn() as cursor:
+        start(cursor, [claim], sender=SENDER, lease_seconds=60)
+    end_lease(claim)
+    leave_journal(tmp_path)
+    own = Journal(tmp_path, sender=SENDER)
+    reaper_of(tmp_path, own, held=[claim.attempt_id]).reap_if_due()
+    own.close(is_settled=True)
+
+    assert [None] == outcomes(mail)
+
+
 def shut_turn() -> Turn:
     BackendHealth.objects.create(alias="default", failure_count=5, shut_at=timezone.now())
     a_turn = make_turn()
@@ -227,6 +261,19 @@ def test_a_probe_whose_mail_could_not_be_built_is_made_again_at_once() -> None:
     shut_turn().run(Plan(results=[(job_of(claim_one()), failed)]))
 
     assert None is not BackendHealth.objects.get().probe_at
+
+
+def test_a_probe_whose_mail_had_nobody_left_opens_nothing_and_is_made_again_at_once() -> None:
+    mail = make_mail()
+    job = job_of(claim_one())
+    job = replace(job, letter=letter_of(job.email, recipients=[]), history=History(accepted=set(mail.to)))
+    outcome = outcome_without_sending(job)
+    assert outcome is not None
+    shut_turn().run(Plan(results=[(job, outcome)]))
+    backend, attempt = BackendHealth.objects.get(), Attempt.objects.get()
+
+    assert (False, False) == (backend.shut_at is None, backend.probe_at is None)
+    assert ("sent", "") == (attempt.outcome, attempt.stage)
 
 
 def test_claims_are_handed_back() -> None:

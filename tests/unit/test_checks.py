@@ -10,6 +10,7 @@ from django.db import connections
 from post_office.models import PRIORITY
 from pytest_django import Settings
 
+from mailqueue.delivery.backends import canonical
 from tests.support.outbox import queueing
 
 __all__ = ["queueing"]
@@ -193,3 +194,48 @@ def test_a_setting_that_is_no_dict_is_named_plainly(settings: Settings) -> None:
     settings.MAILQUEUE = [1]
 
     assert "MAILQUEUE [1] is not a dict." == found()["mailqueue.E001"].msg
+
+
+RULES = [{"codes": [550], "then": "retry"}]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("RATE_LIMITS", {"typo": {"per_second": 1}}), ("REPLY_RULES", {"typo": RULES, "*": RULES})]
+)
+def test_what_is_said_of_a_backend_that_nobody_configured_is_a_warning(
+    key: str, value: Any, settings: Settings
+) -> None:
+    point_to(settings, "mailqueue.EmailBackend", CONSOLE)
+    settings.MAILQUEUE = {key: value}
+    (message,) = [message for message in run_checks() if message.id == "mailqueue.W008"]
+    default = "smtp" if django.VERSION >= (6, 1) else "default"
+
+    assert (WARNING, f'MAILQUEUE["{key}"] names the backend "typo", which is not configured: nobody heeds it.') == (
+        message.level,
+        message.msg,
+    )
+    assert f'Name one of these: "{default}".' == message.hint
+
+
+@pytest.mark.parametrize("alias", ["", None])
+def test_what_is_said_of_a_configured_backend_or_of_the_default_one_is_no_warning(
+    alias: str | None, settings: Settings
+) -> None:
+    point_to(settings, "mailqueue.EmailBackend", CONSOLE)
+    named = canonical("") if alias is None else alias
+    settings.MAILQUEUE = {"RATE_LIMITS": {named: {"per_second": 1}}, "REPLY_RULES": {named: RULES, "*": RULES}}
+
+    assert {} == found()
+
+
+def test_all_backends_have_no_limits_in_common(settings: Settings) -> None:
+    settings.MAILQUEUE = {"RATE_LIMITS": {"*": {"per_second": 1}}}
+
+    assert '"*"' in found()["mailqueue.W008"].msg
+
+
+@pytest.mark.parametrize("value", [["typo"], {"typo": 5}])
+def test_a_value_that_is_not_allowed_is_one_error_and_no_warning(value: Any, settings: Settings) -> None:
+    settings.MAILQUEUE = {"RATE_LIMITS": value}
+
+    assert {"mailqueue.E001"} == set(found())

@@ -1,6 +1,7 @@
 """From one outcome and the history to what becomes of the mail."""
 
 import smtplib
+from dataclasses import replace
 
 import pytest
 
@@ -216,7 +217,7 @@ def waiting(**results: tuple[Pace, float | None]) -> Outcome:
 
 
 @pytest.mark.parametrize(
-    ("busy", "others_pass", "outcome"),
+    ("turned_away", "others_pass", "outcome"),
     [
         (1, True, AttemptOutcome.DEFERRED),
         (2, True, AttemptOutcome.RETRY),
@@ -225,21 +226,47 @@ def waiting(**results: tuple[Pace, float | None]) -> Outcome:
     ],
 )
 def test_a_mail_on_which_the_server_closes_again_and_again_while_others_pass_counts(
-    busy: int, others_pass: bool, outcome: AttemptOutcome
+    turned_away: int, others_pass: bool, outcome: AttemptOutcome
 ) -> None:
-    found = concluded(BUSY, history=History(deferred=busy, busy=busy), others_pass=others_pass)
+    history = History(deferred=turned_away, turned_away=turned_away)
+    found = concluded(BUSY, history=history, others_pass=others_pass)
 
     assert (outcome, outcome == AttemptOutcome.RETRY) == (found.outcome, found.is_counted)
 
 
-def test_only_a_server_that_closes_makes_a_deferral_count() -> None:
-    found = concluded(THROTTLED, history=History(deferred=5, busy=5), others_pass=True)
+@pytest.mark.parametrize(
+    ("stage", "turned_away", "others_pass", "outcome"),
+    [
+        (Stage.FINAL_DOT, 1, True, AttemptOutcome.DEFERRED),
+        (Stage.FINAL_DOT, 2, True, AttemptOutcome.RETRY),
+        (Stage.RCPT, 2, True, AttemptOutcome.RETRY),
+        (Stage.RCPT, 5, False, AttemptOutcome.DEFERRED),
+        (Stage.MAIL, 5, True, AttemptOutcome.DEFERRED),
+        (Stage.GREETING, 5, True, AttemptOutcome.DEFERRED),
+    ],
+)
+def test_a_mail_that_is_throttled_again_and_again_for_what_it_is_counts_while_others_pass(
+    stage: Stage, turned_away: int, others_pass: bool, outcome: AttemptOutcome
+) -> None:
+    history = History(deferred=turned_away, turned_away=turned_away)
+    found = concluded(replace(THROTTLED, stage=stage), history=history, others_pass=others_pass)
+
+    assert (outcome, outcome == AttemptOutcome.RETRY) == (found.outcome, found.is_counted)
+
+
+@pytest.mark.parametrize("trouble", [Trouble.SHUT, Trouble.CROWDED, Trouble.CONNECT])
+def test_what_concerns_all_mail_makes_no_deferral_count(trouble: Trouble) -> None:
+    history = History(deferred=5, turned_away=5)
+    found = concluded(replace(THROTTLED, trouble=trouble), history=history, others_pass=True)
 
     assert (AttemptOutcome.DEFERRED, False) == (found.outcome, found.is_counted)
 
 
-@pytest.mark.parametrize(("deferred", "hint", "least", "most"), [(0, None, 5, 5), (9, None, 5, 5), (3, 60, 60, 66)])
-def test_a_throttled_mail_steps_aside_shortly_or_as_long_as_it_was_told(
+@pytest.mark.parametrize(
+    ("deferred", "hint", "least", "most"),
+    [(0, None, 5, 5), (1, None, 10, 10), (3, None, 40, 40), (9, None, 600, 600), (3, 60, 60, 66)],
+)
+def test_a_throttled_mail_steps_aside_longer_each_time_or_as_long_as_it_was_told(
     deferred: int, hint: float | None, least: float, most: float
 ) -> None:
     outcome = Outcome(
@@ -247,6 +274,16 @@ def test_a_throttled_mail_steps_aside_shortly_or_as_long_as_it_was_told(
     )
 
     assert least <= (concluded(outcome, history=History(deferred=deferred)).retry_after or 0) <= most
+
+
+@pytest.mark.parametrize("trouble", [Trouble.THROTTLED, Trouble.BUSY])
+def test_no_hint_of_a_backend_in_trouble_puts_a_mail_off_for_longer_than_the_backend_itself_rests(
+    trouble: Trouble,
+) -> None:
+    reply = Reply(451, "tomorrow", retry_after=24 * HOUR)
+    found = concluded(Outcome(Verdict.DEFER, Stage.DATA, Blame.BACKEND, trouble, reply))
+
+    assert HOUR <= (found.retry_after or 0) <= 1.1 * HOUR
 
 
 def test_a_hint_in_a_greeting_makes_no_single_mail_wait() -> None:
@@ -278,7 +315,8 @@ def test_a_server_that_refuses_the_sender_has_the_mail_held_without_counting() -
         ({"ann": (Pace.SCHEDULE, 9000), "bob": (Pace.SCHEDULE, None)}, 80, 120),
         ({"ann": (Pace.MAILBOX, 7)}, 0.8 * 4 * HOUR, 1.2 * 4 * HOUR),
         ({"ann": (Pace.MAILBOX, None), "bob": (Pace.SCHEDULE, 30)}, 30, 33),
-        ({"ann": (Pace.MAILBOX, None), "bob": (Pace.AT_ONCE, None)}, 0, 0),
+        ({"ann": (Pace.MAILBOX, None), "bob": (Pace.AT_ONCE, None)}, 80, 120),
+        ({"ann": (Pace.AT_ONCE, 300)}, 300, 330),
     ],
 )
 def test_the_recipient_who_is_due_first_decides_when_the_mail_goes_on(
@@ -307,6 +345,42 @@ def test_who_comes_at_once_is_not_named_and_costs_no_attempt() -> None:
 
 
 @pytest.mark.parametrize(
+    ("trouble", "hint", "seconds"),
+    [(Trouble.NONE, None, 0), (Trouble.NONE, 60, 0), (Trouble.THROTTLED, None, 5), (Trouble.THROTTLED, 60, 60)],
+)
+def test_who_found_no_room_beside_others_comes_next_and_after_a_moment_where_the_server_is_in_need_of_it(
+    trouble: Trouble, hint: float | None, seconds: float
+) -> None:
+    results = {
+        ANN: RecipientOutcome(Verdict.SENT, Reply(250, "ok")),
+        BOB: RecipientOutcome(Verdict.RETRY, Reply(452, "so", retry_after=hint), Pace.AT_ONCE),
+    }
+    outcome = Outcome(Verdict.RETRY, Stage.RCPT, Blame.RECIPIENT, trouble, recipients=results)
+
+    assert seconds == concluded(outcome, recipients=(ANN, BOB)).retry_after
+
+
+@pytest.mark.parametrize("earlier", [set(), {"carl@x"}])
+def test_where_nobody_was_accepted_nobody_comes_at_once_and_the_attempt_counts(earlier: set[str]) -> None:
+    outcome = Outcome(Verdict.RETRY, Stage.RCPT, Blame.RECIPIENT, Trouble.THROTTLED, pace=Pace.AT_ONCE)
+    found = concluded(outcome, recipients=(ANN, BOB), history=History(accepted=earlier))
+    late = concluded(outcome, history=History(counted=9, first_counted_ago=48 * HOUR))
+
+    assert (AttemptOutcome.RETRY, True, pytest.approx(100, rel=0.2), AttemptOutcome.FAILED) == (
+        found.outcome,
+        found.is_counted,
+        found.retry_after,
+        late.outcome,
+    )
+
+
+def test_a_mail_with_nobody_left_is_sent_without_a_stage() -> None:
+    found = concluded(Outcome(Verdict.SENT, Stage.BUILD), recipients=(), history=History(accepted={ANN}))
+
+    assert (AttemptOutcome.SENT, "") == (found.outcome, found.stage)
+
+
+@pytest.mark.parametrize(
     ("pace", "ago", "expected"),
     [
         (Pace.MAILBOX, 23 * HOUR, "retry"),
@@ -318,13 +392,16 @@ def test_who_comes_at_once_is_not_named_and_costs_no_attempt() -> None:
 def test_each_recipient_is_waited_for_as_long_as_its_own_trouble_deserves(
     pace: Pace, ago: float, expected: str
 ) -> None:
+    waits = waiting(ann=(pace, None), bob=(Pace.AT_ONCE, None))
     found = concluded(
-        waiting(ann=(pace, None), bob=(Pace.AT_ONCE, None)),
-        recipients=(ANN, BOB),
+        replace(waits, recipients={**waits.recipients, "carl@x": RecipientOutcome(Verdict.SENT, Reply(250, "ok"))}),
+        recipients=(ANN, BOB, "carl@x"),
         history=History(counted=3, first_counted_ago=ago),
     )
 
-    assert {ANN: expected} == {address: result["verdict"] for address, result in (found.recipients or {}).items()}
+    assert {ANN: expected, "carl@x": "sent"} == {
+        address: result["verdict"] for address, result in (found.recipients or {}).items()
+    }
 
 
 @pytest.mark.parametrize(("raised", "outcome"), [(0, "retry"), (1, "retry"), (2, "failed"), (5, "failed")])

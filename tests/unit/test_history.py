@@ -71,15 +71,16 @@ def test_only_sessions_that_had_begun_count_as_broken_off() -> None:
     assert history.deferred == 1
 
 
-def test_a_server_that_closed_after_the_sender_was_named_is_counted_apart() -> None:
+def test_how_often_a_server_turned_the_mail_away_after_the_sender_was_named_is_counted_apart() -> None:
     history = past(
         {"outcome": AttemptOutcome.DEFERRED, "stage": Stage.MAIL, "reply_code": 421},
         {"outcome": AttemptOutcome.DEFERRED, "stage": Stage.RCPT, "reply_code": 421},
         {"outcome": AttemptOutcome.DEFERRED, "stage": Stage.FINAL_DOT, "reply_code": 421},
         {"outcome": AttemptOutcome.DEFERRED, "stage": Stage.FINAL_DOT, "reply_code": 454},
+        {"outcome": AttemptOutcome.DEFERRED, "stage": Stage.BODY, "error": "LeaseLost"},
     )
 
-    assert (4, 2) == (history.deferred, history.busy)
+    assert (5, 3) == (history.deferred, history.turned_away)
 
 
 def test_attempts_that_ended_without_a_word_of_a_server_are_counted_apart() -> None:

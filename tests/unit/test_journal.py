@@ -1,10 +1,11 @@
 """The acceptance journal: what a killed process knew is found by those who live."""
 
 import errno
+import json
 import logging
 import os
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -143,6 +144,36 @@ def test_lines_that_say_nothing_we_understand_are_passed_over(tmp_path: Path) ->
     (found,) = dead_journals(tmp_path, besides=tmp_path / "own.journal")
 
     assert [SETTLEMENT] == [a.settlement() for a in found.acceptances]
+
+
+def test_what_a_later_version_adds_to_a_line_is_passed_over_and_the_line_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "later.journal"
+    path.write_bytes(json.dumps({**asdict(Acceptance.of(SETTLEMENT)), "new": {"in": "2.0"}}).encode() + b"\n")
+    (found,) = dead_journals(tmp_path, besides=tmp_path / "own.journal")
+
+    assert ([SETTLEMENT], True) == ([a.settlement() for a in found.acceptances], found.is_understood)
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (b"", True),
+        (b'{"attempt_id": 3, "em', True),
+        (b'{"attempt_id": 3, "email_id": 4}\n', False),
+        (b"[]\n", False),
+        (b"nonsense\n\n", False),
+    ],
+)
+def test_a_whole_line_that_nobody_could_read_is_told_from_one_that_was_cut(
+    lines: bytes, expected: bool, tmp_path: Path
+) -> None:
+    journal = Journal(tmp_path, sender="dead")
+    journal.write(Acceptance.of(SETTLEMENT))
+    abandon(journal)
+    journal.path.write_bytes(journal.path.read_bytes() + lines)
+    (found,) = dead_journals(tmp_path, besides=tmp_path / "own.journal")
+
+    assert ([SETTLEMENT], expected) == ([a.settlement() for a in found.acceptances], found.is_understood)
 
 
 def test_a_journal_that_cannot_be_read_hides_no_other(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

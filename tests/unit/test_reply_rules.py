@@ -12,18 +12,21 @@ from mailqueue.conf import configuration
 from mailqueue.delivery.backends import carrier_for
 from mailqueue.delivery.classify import judge, judge_http, parse_reply
 from mailqueue.delivery.judgements import (
+    BUSY,
     BY_WORD,
     COUNTED,
+    CROWDED,
     FAIL,
     FAIL_RECIPIENT,
     MAILBOX_FULL,
     RETRY,
     SENDER_REFUSED,
     THROTTLED,
+    TOO_MANY_RECIPIENTS,
 )
 from mailqueue.delivery.outcomes import Judgement, Reply, Stage
 from mailqueue.delivery.project_rules import with_own_rules
-from mailqueue.delivery.rules import RULES
+from mailqueue.delivery.rules import RULES, SESSION, TRANSACTION
 
 ODD = {"name": "odd", "stages": ["rcpt"], "codes": [550], "enhanced": ["5.7."], "text": "come back", "then": "retry"}
 
@@ -64,6 +67,21 @@ def test_a_rule_can_fail_no_mail_before_it_is_named() -> None:
         judge(stage=Stage.AUTH, reply=Reply(451, "no"), rules=rules),
         judge(stage=Stage.FINAL_DOT, reply=Reply(554, "no"), rules=rules),
     ]
+
+
+def test_only_a_recipient_can_be_too_many() -> None:
+    rules = with_own_rules([{"codes": [452], "then": "too_many_recipients"}])
+    judged = {stage: judge(stage=stage, reply=Reply(452, "no"), rules=rules) for stage in TRANSACTION}
+
+    assert dict.fromkeys(TRANSACTION, RETRY) | {Stage.RCPT: TOO_MANY_RECIPIENTS} == judged
+    assert RETRY == judge_http(Reply(452, "no", is_exception=True), rules=rules)
+
+
+def test_a_server_that_is_busy_before_a_mail_is_named_counts_on_the_breaker() -> None:
+    rules = with_own_rules([{"codes": [421], "then": "busy"}])
+    judged = {stage: judge(stage=stage, reply=Reply(421, "no"), rules=rules) for stage in TRANSACTION | SESSION}
+
+    assert dict.fromkeys(TRANSACTION, BUSY) | dict.fromkeys(SESSION, CROWDED) == judged
 
 
 def test_a_rule_judges_what_a_service_answers_by_http() -> None:
