@@ -1,11 +1,15 @@
 """Mail of a paused backend and of a From that its server refuses: claimed perhaps, but never started."""
 
+from datetime import timedelta
+
 import pytest
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from post_office.models import STATUS, Email
 
 from mailqueue.conf import Configuration
+from mailqueue.delivery.backends import canonical
 from mailqueue.delivery.outcomes import Blame, Outcome, Reply, Stage, Trouble, Verdict
 from mailqueue.models import Attempt, BackendHealth, MailState, RefusedFrom, StopReason
 from mailqueue.queue.claim import Claim
@@ -54,6 +58,17 @@ def test_a_claim_on_a_paused_backend_goes_back_to_the_queue() -> None:
     mail.refresh_from_db()
 
     assert (STATUS.queued, False) == (mail.status, Attempt.objects.exists())
+
+
+@pytest.mark.parametrize("column", ["paused_at", "shut_at", "resting_until"])
+def test_mail_of_a_backend_that_takes_nothing_is_not_even_looked_at(column: str) -> None:
+    make_mail()
+    later = timezone.now() + timedelta(hours=1)
+    BackendHealth.objects.create(alias=canonical(""), probe_at=later, **{column: later})
+    with CaptureQueriesContext(connection) as captured:
+        a_turn().run(Plan(rooms={canonical(""): 10}))
+
+    assert [] == [query["sql"] for query in captured if "INSERT INTO mailqueue_attempt" in query["sql"]]
 
 
 def test_mail_of_a_refused_from_does_not_start_and_that_of_others_does() -> None:
