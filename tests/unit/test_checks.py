@@ -63,6 +63,14 @@ def test_another_email_backend_is_a_warning(path: str, settings: Settings) -> No
     assert WARNING == found()["mailqueue.W001"].level
 
 
+def test_the_mailbox_in_memory_of_django_s_test_runner_is_no_mistake_of_the_site(settings: Settings) -> None:
+    settings.EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
+    if hasattr(settings, "MAILERS"):
+        settings.MAILERS = {**settings.MAILERS, "default": {"BACKEND": settings.EMAIL_BACKEND}}
+
+    assert "mailqueue.W001" not in found()
+
+
 @pytest.mark.parametrize("path", ["mailqueue.EmailBackend", "mailqueue.outbox.backend.EmailBackend"])
 def test_our_backend_is_known_by_any_path(path: str, settings: Settings) -> None:
     point_to(settings, path, CONSOLE)
