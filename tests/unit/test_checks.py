@@ -64,9 +64,7 @@ def test_another_email_backend_is_a_warning(path: str, settings: Settings) -> No
 
 
 def test_the_mailbox_in_memory_of_django_s_test_runner_is_no_mistake_of_the_site(settings: Settings) -> None:
-    settings.EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
-    if hasattr(settings, "MAILERS"):
-        settings.MAILERS = {**settings.MAILERS, "default": {"BACKEND": settings.EMAIL_BACKEND}}
+    point_to(settings, "django.core.mail.backends.locmem.EmailBackend", CONSOLE)
 
     assert "mailqueue.W001" not in found()
 
