@@ -38,14 +38,20 @@ class LauncherError(Exception):
     """The site can't be started, and the text says why."""
 
 
+interruptions: list[int] = []
+"""Signals that told us to stop: an exception that is raised in a callback of a library may get lost there."""
+
+
 def main() -> int:
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     os.chdir(CHECKOUT)
     try:
         environment = prepare_environment()
         with database(environment) as is_embedded:
             password = prepare_site(is_embedded=is_embedded)
+            if interruptions:
+                return 0
             return run_processes(environment, announcement=announcement(environment, password=password))
     except KeyboardInterrupt:
         return 0
@@ -226,7 +232,8 @@ class Announcer(threading.Thread):
         return True
 
 
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
+def _interrupt(number: int, _frame: FrameType | None) -> None:
+    interruptions.append(number)
     raise KeyboardInterrupt
 
 
