@@ -1,6 +1,7 @@
 """What a host does to a sender: a wrong clock, a stop, a full disk, no memory. Nothing is lost, the process lives."""
 
 import json
+import os
 import resource
 import signal
 import time
@@ -36,7 +37,9 @@ MEGABYTE = 1_000_000
 def clock_off_by(offset: str) -> dict[str, str]:
     """Return the environment of a process whose host's clock is wrong."""
     library = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
-    assert library, "this test needs libfaketime: install the package faketime"
+    if library is None:
+        missing = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
+        missing("this test needs libfaketime: install the package faketime")
     # Setting a clock doesn't touch the monotonic ones.
     return {"LD_PRELOAD": str(library), "FAKETIME": offset, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
 
