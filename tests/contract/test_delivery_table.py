@@ -927,7 +927,6 @@ Call = Callable[..., Outcome]
     [
         ({}, 5),
         ({"Retry_After": "120"}, 126),
-        ({"Retry_After": format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)}, 3600),
         ({"Retry_After": "999999"}, 5),
     ],
 )
@@ -938,6 +937,12 @@ def test_http_429_is_throttling_and_retry_after_is_honoured(
 
     assert (Verdict.DEFER, Blame.BACKEND, Trouble.THROTTLED) == (outcome.verdict, outcome.blame, outcome.trouble)
     assert aside(seconds) == fate(outcome)
+
+
+def test_http_429_may_say_a_date_to_come_back_at(call: Call) -> None:
+    in_an_hour = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
+
+    assert aside(3600) == fate(call(429, Retry_After=in_an_hour))
 
 
 @pytest.mark.parametrize("status", [401, 403])
