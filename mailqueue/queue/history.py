@@ -110,14 +110,15 @@ def read_histories(cursor: Any, email_ids: Iterable[int]) -> dict[int, History]:
             stage=stage,
             reply_code=reply_code,
             error=error,
-            recipients=_parsed(recipients),
+            recipients=parsed(recipients),
             ago=ago,
             was_stopped=was_stopped,
         )
     return histories
 
 
-def _parsed(recipients: str | None) -> Any:
+def parsed(recipients: str | None) -> Any:
+    """Return what an attempt says of its recipients, or its text where that can't be read."""
     # Django's connections leave JSON to its JSONField.
     try:
         return json.loads(recipients) if recipients else None

@@ -2,7 +2,7 @@
 
 from mailqueue.delivery.outcomes import Stage, Verdict
 from mailqueue.models import AttemptOutcome
-from mailqueue.queue.history import History
+from mailqueue.queue.history import History, parsed
 
 ANN, BOB, CARL = "ann@x", "bob@x", "carl@x"
 
@@ -98,3 +98,10 @@ def test_who_is_not_named_by_a_transaction_that_was_full_is_still_to_get_it() ->
     history = past({"outcome": AttemptOutcome.RETRY, "recipients": {ANN: {"verdict": Verdict.SENT}}})
 
     assert [BOB, CARL] == history.pending([ANN, BOB, CARL])
+
+
+def test_recipients_nested_too_deep_to_be_read_are_damage_and_no_end_of_the_turn() -> None:
+    history = History()
+    history.add(outcome="retry", is_counted=True, recipients=parsed("[" * 200_000 + "]" * 200_000))
+
+    assert history.is_damaged
