@@ -23,6 +23,8 @@ PATIENCE_SECONDS = 20.0
 """How long one transaction may take."""
 LAST_PATIENCE_SECONDS = 5.0
 """The same, once the process was told to stop."""
+URGENT_PATIENCE_SECONDS = 2.0
+"""The same, once somebody waits at the terminal: what is known must still be written by a database that answers."""
 LONGEST_PATIENCE_SECONDS = 320.0
 FREE_CUTS = 2
 """So many cuts in a row don't make the watchdog more patient."""
@@ -69,7 +71,7 @@ class Watchdog:
     def patience(self) -> float:
         """How long a transaction that runs now may take (seconds)."""
         if self._stop.is_urgent:
-            return 0.0
+            return URGENT_PATIENCE_SECONDS
         if self._stop.is_asked:
             return LAST_PATIENCE_SECONDS
         return min(PATIENCE_SECONDS * 2.0 ** max(self._cut_count - FREE_CUTS, 0), LONGEST_PATIENCE_SECONDS)

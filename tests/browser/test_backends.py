@@ -115,7 +115,8 @@ def test_a_refused_address_is_tried_again(admin: Page, shoot: Shoot) -> None:
     shoot(admin, "refused")
     admin.get_by_role("link", name="a.rather.long.name").click()
     shoot(admin, "refused-one")
-    admin.get_by_role("link", name="Delete").click()
+    # A link on Django 5.2, one with the role of a button on 6.1.
+    admin.locator("a.deletelink").click()
     expect(admin.locator("#content")).to_contain_text("stays so until you requeue it")
     shoot(admin, "refused-try-again")
     admin.get_by_role("button", name="Yes, I").click()
