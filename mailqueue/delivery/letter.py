@@ -26,6 +26,8 @@ class Letter:
     envelope_from: str
     recipients: Sequence[str]
     build: Callable[[], EmailMessage]
+    write: Callable[[], bytes | None] = lambda: None
+    """Gives the bytes that Django would send for what `build` builds, where they are known without it; else None."""
 
 
 class Fence(Protocol):
