@@ -20,8 +20,9 @@ POINTS = (
     "settling",
     "reaping",
 )
-"""After the commit of a claim; after the commit of a start; between the message's data and the final dot; between the
-server's 250 and the journal; between the journal and the settling; in the settling's transaction; in the reaper's."""
+"""After the commit of a claim; after the commit of a start; right before the final dot, of a long message after its
+data; between the server's 250 and the journal; between the journal and the settling; in the settling's transaction; in
+the reaper's."""
 
 _SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
 

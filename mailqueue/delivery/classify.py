@@ -142,6 +142,10 @@ def _by_digit(reply: Reply) -> Verdict | None:
 
 
 _ENHANCED = re.compile(r"([245]\.\d{1,3}\.\d{1,3})(?:\s+|$)")
+_ORDINARY = re.compile(
+    rb"(?:([245]\.\d{1,3}\.\d{1,3}) )?((?![245]\.\d{1,3}\.\d{1,3}(?: |$))[!-~]{1,99}(?: [!-~]{1,99}){0,9})"
+)
+"""One line in ASCII with nothing to clean: what most servers say when they agree, a fraction of the work to read."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\s]+")
 
 
@@ -151,6 +155,8 @@ def parse_reply(code: int, raw: bytes | str) -> Reply:
     The lines become one text of at most `REPLY_LENGTH` characters, without control characters (Postgres takes no NUL)
     and without the enhanced code that servers repeat on each line (RFC 2034). A refusal may say when to come again.
     """
+    if code < 400 and isinstance(raw, bytes) and (ordinary := _ORDINARY.fullmatch(raw)):
+        return Reply(code, ordinary[2].decode(), (ordinary[1] or b"").decode())
     enhanced, texts = "", []
     for line in _decode(raw).splitlines():
         match = _ENHANCED.match(line.strip())

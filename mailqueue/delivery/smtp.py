@@ -1,5 +1,6 @@
 """Delivers letters over SMTP on one connection that is kept, and says what became of every recipient."""
 
+import ssl
 import time
 from collections.abc import Callable, Sequence
 
@@ -11,6 +12,8 @@ from mailqueue.delivery.outcomes import Blame, Outcome, Reply, Stage, Trouble, V
 from mailqueue.delivery.rules import RULES, Rule
 from mailqueue.delivery.smtp_connection import LeaseLostError, SmtpConnection
 from mailqueue.delivery.smtp_line import ExchangeFailedError
+from mailqueue.delivery.smtp_pipelining import DISTRUST, Distrust, Server
+from mailqueue.delivery.smtp_transaction import Transaction
 from mailqueue.delivery.tally import Answer, Tally
 from mailqueue.delivery.unsendable import not_without_utf8, too_large
 from mailqueue.delivery.wire import Memory, SealedLetter, seal
@@ -29,10 +32,13 @@ class SmtpCarrier:
         *,
         rules: Sequence[Rule] = RULES,
         clock: Callable[[], float] = time.monotonic,
+        distrust: Distrust = DISTRUST,
     ) -> None:
         self._backend = backend
         self._rules = rules
         self._clock = clock
+        self._distrust = distrust
+        self._tls_session: tuple[ssl.SSLSession, ssl.SSLContext] | None = None
         self._connection: SmtpConnection | None = None
         self._memory = Memory()
         self._opened_at = self._used_at = 0.0
@@ -59,8 +65,8 @@ class SmtpCarrier:
 
     def close(self) -> None:
         """Say goodbye and close the connection, if there is one; keep no mail in memory."""
-        connection, self._connection = self._connection, None
         self._memory = Memory()
+        connection = self._take()
         if connection is not None:
             connection.quit()
 
@@ -83,6 +89,7 @@ class SmtpCarrier:
             except ExchangeFailedError as failure:
                 self._drop()
                 answer = failure.answer
+                self._note(is_out_of_step=failure.is_out_of_step)
                 if reused and _closed_while_idle(failure):
                     continue
                 if lost_before or not failure.lost or answer.judgement != LOST:
@@ -96,13 +103,30 @@ class SmtpCarrier:
                 return outcome
 
     def _connect(self) -> SmtpConnection:
-        self._connection = SmtpConnection(self._backend, rules=self._rules)
+        session = self._earlier_session()
+        try:
+            self._connection = self._open(session)
+        except ExchangeFailedError as failure:
+            if session is None or failure.answer.stage is not Stage.TLS:
+                raise
+            # It may be the old session that failed.
+            self._connection = self._open(None)
         self._opened_at = self._used_at = self._clock()
         self._mail_count = 0
         return self._connection
 
+    def _earlier_session(self) -> ssl.SSLSession | None:
+        """Where the context is another, so is what it trusts."""
+        (session, context), self._tls_session = self._tls_session or (None, None), None
+        return session if context is not None and context is self._backend.ssl_context else None
+
+    def _open(self, session: ssl.SSLSession | None) -> SmtpConnection:
+        may_pipeline = not self._distrust.covers(self._server)
+        return SmtpConnection(self._backend, rules=self._rules, tls_session=session, may_pipeline=may_pipeline)
+
     def _transact(self, connection: SmtpConnection, letter: SealedLetter, fence: Fence) -> Outcome:
-        """One mail transaction (RFC 5321, section 3.3)."""
+        """One mail transaction, unless what the server offers rules it out."""
+        connection.stage = Stage.MAIL
         tally = Tally()
         if letter.needs_utf8 and not connection.offers_utf8:
             tally = Tally(refused=not_without_utf8(letter))
@@ -114,74 +138,33 @@ class SmtpCarrier:
         if 0 < connection.size_limit < len(letter.content):
             return too_large(letter, limit=connection.size_limit)
         self._mail_count += 1
-        opened = connection.answer(Stage.MAIL, connection.mail(letter))
-        if not _is_positive(opened.reply):
-            refusal = _going_on(opened)
-            self._reset()
-            return refusal.outcome()
-        self._name_recipients(connection, letter, tally)
-        if not tally.accepted:
-            self._reset()
-            return tally.outcome()
-        return tally.outcome(self._hand_over(connection, letter, fence))
-
-    def _name_recipients(self, connection: SmtpConnection, letter: SealedLetter, tally: Tally) -> None:
-        """Offer every recipient, until the server takes no more.
-
-        A reply that ends the session ends it for all of them: nobody has the mail then.
-        """
-        for recipient, path in letter.forward_paths.items():
-            if tally.is_over:
-                tally.unoffered.append(recipient)
-                continue
-            answer = connection.answer(Stage.RCPT, connection.rcpt(path))
-            if _is_positive(answer.reply):
-                tally.accepted.append(recipient)
-            else:
-                tally.refuse(recipient, _going_on(answer))
-
-    def _hand_over(self, connection: SmtpConnection, letter: SealedLetter, fence: Fence) -> Answer:
-        """Send the message itself; give the answer that holds for every recipient who was accepted."""
-        ready = connection.answer(Stage.DATA, connection.data())
-        if ready.reply.code != 354:
-            answer = self._ended(ready)
-            self._reset()
-            return answer
-        try:
-            return self._ended(connection.answer(Stage.FINAL_DOT, connection.body(letter.content, fence)))
-        except ExchangeFailedError as failure:
-            if failure.answer.stage is not Stage.FINAL_DOT:
-                raise
-            return self._ended(failure.answer)
-
-    def _ended(self, answer: Answer) -> Answer:
-        if answer.judgement.close:
+        transaction = Transaction(connection, letter, fence, tally=tally)
+        outcome = transaction.run()
+        self._note(is_out_of_step=transaction.is_out_of_step)
+        if transaction.ends_session:
             self._drop()
-        return answer
+        return outcome
 
-    def _reset(self) -> None:
-        if self._connection is None:
-            return
-        try:
-            self._connection.reset()
-        except ExchangeFailedError:
-            self._drop()
+    @property
+    def _server(self) -> Server:
+        return self._backend.host, self._backend.port
 
-    def _drop(self) -> None:
+    def _note(self, *, is_out_of_step: bool) -> None:
+        if is_out_of_step:
+            self._distrust.note(self._server)
+
+    def _take(self) -> SmtpConnection | None:
+        """Give up the connection that is about to be closed; keep its TLS session for the next one."""
         connection, self._connection = self._connection, None
         if connection is not None:
+            session = connection.tls_session
+            self._tls_session = (session, self._backend.ssl_context) if session else None
+        return connection
+
+    def _drop(self) -> None:
+        connection = self._take()
+        if connection is not None:
             connection.drop()
-
-
-def _is_positive(reply: Reply) -> bool:
-    return 200 <= reply.code < 300
-
-
-def _going_on(answer: Answer) -> Answer:
-    """Give back a refusal after which the session can go on; raise ExchangeFailedError for any other."""
-    if answer.judgement.close:
-        raise ExchangeFailedError(answer)
-    return answer
 
 
 def _closed_while_idle(failure: ExchangeFailedError) -> bool:

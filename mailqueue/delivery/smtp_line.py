@@ -12,9 +12,12 @@ from mailqueue.delivery.classify import parse_reply
 from mailqueue.delivery.outcomes import Reply, Stage
 from mailqueue.delivery.rules import RULES, Rule
 from mailqueue.delivery.secrets import Secrets
+from mailqueue.delivery.smtp_socket import GarbledReplyError, OutOfStepError, SmtpSocket
 from mailqueue.delivery.tally import Answer
 
 T = TypeVar("T")
+Heard = tuple[int, bytes]
+"""A reply as it came: its code, and its lines without it."""
 
 COMMAND_SECONDS = 60.0
 QUIT_SECONDS = 5.0
@@ -28,13 +31,25 @@ class ExchangeFailedError(Exception):
         self.answer = answer
         self.lost = lost
         """True where no usable reply came at all."""
+        self.is_out_of_step = False
+        """The replies to commands that were written ahead may not be those that they seem to be, or do not come."""
 
 
-class GarbledReplyError(Exception):
-    """What the server said is no SMTP reply."""
+class _Smtplib(smtplib.SMTP):
+    """smtplib's greetings and log-ins, over our socket: there is only one buffer."""
 
-    def __init__(self, code: int, raw: bytes) -> None:
-        super().__init__(f"not an SMTP reply: {code} {raw[:80]!r}")
+    line: SmtpSocket | None = None
+
+    def send(self, s: str | bytes) -> None:  # type: ignore[override]
+        self.present().send(s.encode(self.command_encoding) if isinstance(s, str) else s)
+
+    def getreply(self) -> Heard:
+        return self.present().read()
+
+    def present(self) -> SmtpSocket:
+        if self.line is None:
+            raise smtplib.SMTPServerDisconnected("not connected")
+        return self.line
 
 
 class SmtpLine:
@@ -46,47 +61,73 @@ class SmtpLine:
         self._backend = backend
         self._secrets = Secrets(backend)
         self._rules = rules
-        self._smtp = smtplib.SMTP(local_hostname=DNS_NAME.get_fqdn())
-        self._limited: float | None = None
+        self._smtp = _Smtplib(local_hostname=DNS_NAME.get_fqdn())
+        self._socket: SmtpSocket
 
     def answer(self, stage: Stage, reply: Reply) -> Answer:
         """Judge a reply by the rules of this backend."""
         return Answer.to(stage, reply, rules=self._rules)
 
+    def answer_heard(self, stage: Stage, heard: Heard) -> Answer:
+        """Judge a reply as it came."""
+        return self.answer(stage, self._parsed(heard))
+
     def quit(self) -> None:
         """Say goodbye and close; whatever the server makes of it."""
-        with suppress(OSError):
-            self._enter(self.stage, QUIT_SECONDS)
-            self._smtp.docmd("QUIT")
+        with suppress(ExchangeFailedError):
+            self._command(self.stage, "QUIT", seconds=QUIT_SECONDS)
         self.drop()
 
     def drop(self) -> None:
         """Close the socket without a word."""
-        with suppress(OSError):
-            self._smtp.close()
+        if self._smtp.line is not None:
+            self._smtp.line.close()
 
-    def _command(self, stage: Stage, line: str) -> Reply:
-        self._enter(stage, COMMAND_SECONDS)
-        return self._reply(lambda: self._smtp.docmd(line))
+    def enter(self, stage: Stage, seconds: float) -> None:
+        """Begin a stage, in which whatever is waited for may take so long.
 
-    def _read(self) -> Reply:
-        return self._reply(self._smtp.getreply)
+        A time-out in the backend's settings may shorten ours, and never makes it endless.
+        """
+        self.stage = stage
+        self._socket.seconds = min(seconds, self._backend.timeout or seconds)
 
-    def _reply(self, call: Callable[[], tuple[int, bytes]]) -> Reply:
-        code, raw = self._exchange(call)
-        raw = self._secrets.hide(raw)
-        if not 200 <= code <= 599:
-            raise self._lost(GarbledReplyError(code, raw))
-        return parse_reply(code, raw)
-
-    def _send(self, block: bytes | memoryview) -> None:
-        self._exchange(lambda: self._smtp.send(block))
-
-    def _exchange(self, call: Callable[[], T]) -> T:
+    def send(self, block: bytes | memoryview) -> None:
         try:
-            return call()
+            self._socket.send(block)
         except OSError as error:
             raise self._lost(error) from error
+
+    def hear(self) -> Heard:
+        """Read one reply, and leave it as it is."""
+        try:
+            code, raw = self._socket.read()
+        except (OSError, GarbledReplyError) as error:
+            raise self._lost(error) from error
+        if not 200 <= code <= 599:
+            raise self._lost(GarbledReplyError(code, raw))
+        return code, raw
+
+    def out_of_step(self, heard: Heard) -> ExchangeFailedError:
+        """Tell of a reply that cannot be the one to what was asked."""
+        failure = self._lost(OutOfStepError(*heard))
+        failure.is_out_of_step = True
+        return failure
+
+    def _command(self, stage: Stage, line: str, *, seconds: float = COMMAND_SECONDS) -> Reply:
+        self.enter(stage, seconds)
+        self.send(f"{line}\r\n".encode("ascii"))
+        return self._parsed(self.hear())
+
+    def _reply(self, call: Callable[[], Heard]) -> Reply:
+        """Run a command of smtplib's."""
+        code, raw = self._attempt(call)
+        if not 200 <= code <= 599:
+            raise self._lost(GarbledReplyError(code, raw))
+        return self._parsed((code, raw))
+
+    def _parsed(self, heard: Heard) -> Reply:
+        code, raw = heard
+        return parse_reply(code, self._secrets.hide(raw))
 
     def _attempt(self, call: Callable[[], T]) -> T:
         """Run a step of the opening. ValueError and OverflowError come from host names and ports that cannot be."""
@@ -95,22 +136,13 @@ class SmtpLine:
         except smtplib.SMTPAuthenticationError as error:
             reply = parse_reply(error.smtp_code, self._secrets.hide(error.smtp_error))
             raise ExchangeFailedError(self.answer(self.stage, reply)) from error
-        except (OSError, ValueError, OverflowError) as error:
+        except (OSError, ValueError, OverflowError, GarbledReplyError) as error:
             raise self._lost(error) from error
 
     def _lost(self, error: Exception) -> ExchangeFailedError:
-        """Name what really happened: smtplib calls every loss a disconnection."""
-        context = error.__context__ if isinstance(error, smtplib.SMTPServerDisconnected) else None
-        cause = context if isinstance(context, OSError) else error
-        return ExchangeFailedError(Answer.lost(self.stage, cause), lost=True)
+        if isinstance(error, GarbledReplyError):
+            error = type(error)(error.code, self._secrets.hide(error.raw))
+        return ExchangeFailedError(Answer.lost(self.stage, error), lost=True)
 
-    def _enter(self, stage: Stage, seconds: float) -> None:
-        self.stage = stage
-        limit = self._capped(seconds)
-        if self._smtp.sock is not None and limit != self._limited:
-            self._smtp.sock.settimeout(limit)
-            self._limited = limit
-
-    def _capped(self, seconds: float) -> float:
-        """A time-out in the backend's settings may shorten ours, and never makes it endless."""
-        return min(seconds, self._backend.timeout or seconds)
+    def _use(self, socket: SmtpSocket) -> None:
+        self._socket = self._smtp.line = socket

@@ -92,7 +92,7 @@ class Tally:
         elif answer.judgement == TOO_MANY_RECIPIENTS:
             # Where nobody was accepted yet, it may be about this recipient after all.
             in_vain = sum(other.judgement == TOO_MANY_RECIPIENTS for other in self.refused.values())
-            self.is_over = bool(self.accepted) or in_vain >= MOST_IN_VAIN
+            self.is_over |= bool(self.accepted) or in_vain >= MOST_IN_VAIN
 
     def outcome(self, final: Answer | None = None) -> Outcome:
         """Combine the refusals with the answer to the message itself, which holds for the accepted recipients.
@@ -112,10 +112,10 @@ class Tally:
         return replace(chosen.outcome(), recipients=_by_recipient(answers))
 
     def _taken(self, final: Answer) -> Outcome:
+        if not self.refused:
+            return final.outcome()
         refused = {recipient: _beside_accepted(answer) for recipient, answer in self.refused.items()}
         answers = refused | dict.fromkeys(self.accepted, final)
-        if _are_alike(answers):
-            return final.outcome()
         waiting = [answer for answer in refused.values() if answer.judgement.pace is Pace.AT_ONCE]
         throttled = [answer for answer in waiting if answer.judgement.trouble is Trouble.THROTTLED]
         chosen = (throttled or waiting or [_chosen(answers)])[-1]

@@ -113,6 +113,7 @@ class SmtpServer:
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._contexts: dict[smtp_tls.Fault, ssl.SSLContext] = {}
         # Bound, but deaf: keeps the port ours while the server is down.
         self._reserved = _bound(self.host, 0)
         self.port: int = self._reserved.getsockname()[1]
@@ -183,8 +184,10 @@ class SmtpServer:
         return [message.message_id for message in list(self.messages)]
 
     def ssl_context(self) -> ssl.SSLContext:
-        """Make the server's side of TLS, with the certificate that it shows."""
-        return smtp_tls.context(self.certificate)
+        """Give the server's side of TLS, with the certificate that it shows; one, so that it knows sessions again."""
+        if self.certificate not in self._contexts:
+            self._contexts[self.certificate] = smtp_tls.context(self.certificate)
+        return self._contexts[self.certificate]
 
     def _run(self, sock: socket.socket) -> None:
         try:
@@ -257,7 +260,8 @@ class SmtpServer:
 
 
 def _bound(host: str, port: int) -> socket.socket:
-    sock = socket.socket()
+    # With its protocol named, asyncio turns Nagle off on what is accepted: small replies are not held back.
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     sock.bind((host, port))
     return sock

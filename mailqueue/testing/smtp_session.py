@@ -28,6 +28,8 @@ class Session(asyncio.Protocol):
         self.is_turned_away = False
         """There were too many connections already."""
         self.is_encrypted = False
+        self.is_resumed = False
+        """The client offered the TLS session of an earlier connection, and it was taken."""
         self.pipelined = False
         """The client sent more before it had the reply to a command (RFC 2920)."""
         self.takes_utf8 = False
@@ -319,6 +321,7 @@ class Session(asyncio.Protocol):
         if transport is None:
             return
         self._transport, self.is_encrypted, self._is_busy = transport, True, False
+        self.is_resumed = bool(transport.get_extra_info("ssl_object").session_reused)
         if self.server.tls == "implicit":
             self._greet()
         self._pump()

@@ -10,6 +10,7 @@ from django.core.mail.backends.smtp import EmailBackend
 from mailqueue.delivery.letter import Letter
 from mailqueue.delivery.outcomes import Blame, Outcome, Reply, Stage, Trouble, Verdict
 from mailqueue.delivery.smtp import IDLE_SECONDS, LIFE_SECONDS, MAILS_PER_CONNECTION, SmtpCarrier
+from mailqueue.delivery.smtp_pipelining import Distrust
 from mailqueue.testing.smtp_server import CERTIFICATE, Command, CutBody, Drop, Silence, SmtpServer, Unanswered
 from tests.support.letters import CLOSED, OPEN, RECIPIENT, SENDER, ScriptedFence, broken_letter, letter, message
 
@@ -32,10 +33,11 @@ def stack() -> Iterator[ExitStack]:
         yield stack
 
 
-@pytest.fixture
-def serve(stack: ExitStack) -> Callable[..., SmtpServer]:
-    """Starts scripted servers that are gone when the test ends."""
-    return lambda *args, **options: stack.enter_context(SmtpServer(*args, **options))
+@pytest.fixture(params=[False, True], ids=["plain", "pipelining"])
+def serve(request: Any, stack: ExitStack) -> Callable[..., SmtpServer]:
+    """Starts scripted servers that are gone when the test ends; of each test once some that offer PIPELINING."""
+    offered = {"pipelining": request.param}
+    return lambda *args, **options: stack.enter_context(SmtpServer(*args, **offered | options))
 
 
 @pytest.fixture
@@ -43,7 +45,7 @@ def connect(stack: ExitStack) -> Callable[..., SmtpCarrier]:
     """Makes carriers for servers, with the options of Django's SMTP backend."""
 
     def connect(server: SmtpServer, *, clock: FrozenClock | None = None, **options: Any) -> SmtpCarrier:
-        carrier = SmtpCarrier(_backend(server, **options), **({"clock": clock} if clock else {}))
+        carrier = SmtpCarrier(_backend(server, **options), distrust=Distrust(), **({"clock": clock} if clock else {}))
         stack.callback(carrier.close)
         return carrier
 
@@ -521,7 +523,7 @@ def test_recipients_that_are_all_refused_alike_need_no_list(serve: Serve, connec
     outcome = connect(server).deliver(letter(recipients=THREE), OPEN)
 
     assert (Verdict.FAIL, {}) == (outcome.verdict, outcome.recipients)
-    assert "DATA" not in server.sessions[0].commands
+    assert server.pipelining == ("DATA" in server.sessions[0].commands)
 
 
 def test_after_421_at_a_later_recipient_nobody_has_the_mail(serve: Serve, connect: Connect) -> None:

@@ -106,6 +106,119 @@ def test_credentials_come_after_the_handshake(deliver: Deliver) -> None:
     assert ["ehlo", "STARTTLS", "ehlo", "AUTH"] == [line.split(" ")[0] for line in server.sessions[0].commands[:4]]
 
 
+@pytest.fixture
+def carry() -> Iterator[Callable[..., SmtpCarrier]]:
+    """Makes carriers that trust a server, and that can be told to connect anew."""
+    with ExitStack() as stack:
+
+        def carry(server: SmtpServer, **options: Any) -> SmtpCarrier:
+            backend = EmailBackend(alias="test", host=server.host, port=server.port, **options)
+            backend.ssl_context = ssl.create_default_context(cafile=str(server.certificate_path))
+            carrier = SmtpCarrier(backend)
+            stack.callback(carrier.close)
+            return carrier
+
+        yield carry
+
+
+@pytest.mark.parametrize(("tls", "option"), WAYS)
+def test_a_new_connection_goes_on_with_the_tls_session_of_the_last_one(
+    carry: Callable[..., SmtpCarrier], tls: Any, option: str
+) -> None:
+    with SmtpServer(tls=tls) as server:
+        carrier = carry(server, **{option: True})
+        for _ in range(3):
+            carrier.deliver(letter(), OPEN)
+            carrier.close()
+
+    assert [False, True, True] == [session.is_resumed for session in server.sessions]
+
+
+def test_a_connection_that_was_lost_leaves_its_tls_session_too(carry: Callable[..., SmtpCarrier]) -> None:
+    with SmtpServer(tls="starttls") as server:
+        carrier = carry(server, use_tls=True)
+        carrier.deliver(letter(), OPEN)
+        server.drop_connections()
+        outcome = carrier.deliver(letter(), OPEN)
+
+    assert Verdict.SENT == outcome.verdict
+    assert [False, True] == [session.is_resumed for session in server.sessions]
+
+
+def test_a_tls_session_of_another_context_is_not_offered(carry: Callable[..., SmtpCarrier]) -> None:
+    with SmtpServer(tls="implicit") as server:
+        carrier = carry(server, use_ssl=True)
+        carrier.deliver(letter(), OPEN)
+        carrier.close()
+        carrier._backend.ssl_context = ssl.create_default_context(cafile=str(server.certificate_path))
+        outcome = carrier.deliver(letter(), OPEN)
+
+    assert Verdict.SENT == outcome.verdict
+    assert [False, False] == [session.is_resumed for session in server.sessions]
+
+
+def test_a_certificate_that_went_bad_is_refused_in_spite_of_an_earlier_session(
+    carry: Callable[..., SmtpCarrier],
+) -> None:
+    with SmtpServer(tls="implicit") as server:
+        carrier = carry(server, use_ssl=True)
+        carrier.deliver(letter(), OPEN)
+        carrier.close()
+        server.certificate = "wrong_host"
+        outcome = carrier.deliver(letter(), OPEN)
+
+    assert SHUT == _seen(outcome)
+
+
+class Relay:
+    """Passes on what is said to a server, but closes the second connection at once."""
+
+    def __init__(self, server: SmtpServer) -> None:
+        self._server = server
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self.connection_count = 0
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def close(self) -> None:
+        self._listener.close()
+
+    def _run(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                self.connection_count += 1
+                if self.connection_count == 2:
+                    client.close()
+                    continue
+                upstream = socket.create_connection((self._server.host, self._server.port))
+                for pair in ((client, upstream), (upstream, client)):
+                    threading.Thread(target=self._pass_on, args=pair, daemon=True).start()
+
+    @staticmethod
+    def _pass_on(source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError), source, target:
+            while data := source.recv(65_536):
+                target.sendall(data)
+
+
+def test_a_handshake_that_fails_with_an_earlier_session_is_tried_without_it_at_once(
+    carry: Callable[..., SmtpCarrier],
+) -> None:
+    with SmtpServer(tls="implicit") as server:
+        relay = Relay(server)
+        carrier = carry(server, use_ssl=True)
+        carrier._backend.port = relay.port
+        carrier.deliver(letter(), OPEN)
+        carrier.close()
+        outcome = carrier.deliver(letter(), OPEN)
+        carrier.close()
+        relay.close()
+
+    assert (Verdict.SENT, 3) == (outcome.verdict, relay.connection_count)
+    assert [False, False] == [session.is_resumed for session in server.sessions]
+
+
 class ManInTheMiddle:
     """Passes on what is said to a server in the clear, and puts words of his own behind the reply to STARTTLS."""
 

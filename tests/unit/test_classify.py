@@ -1,5 +1,6 @@
 import smtplib
 import ssl
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -350,6 +351,13 @@ def test_a_reply_that_is_not_utf_8_is_read_as_latin_1() -> None:
 
 def test_control_characters_do_not_reach_the_database() -> None:
     assert "a b c d" == parse_reply(550, b"a\x00b\x1bc\td").text
+
+
+@given(st.lists(st.sampled_from(["2.0.0", "2.1.5 ", "250", "Ok", ":", " ", "  ", "\t", "\n", "\x00", "ü", "x" * 101])))
+def test_what_a_server_agrees_with_is_read_as_a_refusal_is(pieces: list[str]) -> None:
+    raw = "".join(pieces).encode()
+
+    assert replace(parse_reply(450, raw), code=250, retry_after=None) == parse_reply(250, raw)
 
 
 @given(code=st.integers(min_value=0, max_value=599), raw=st.binary(max_size=3_000))
