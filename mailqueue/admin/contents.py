@@ -46,7 +46,7 @@ def why_hidden(email: Email) -> str:
 
 
 def contents_of(email: Email) -> Contents:
-    """Read a loaded mail (`outbox.messages.load`) as it would be sent."""
+    """Read a loaded mail (`outbox.messages.load_rows`) as it would be sent."""
     if is_hidden(email):
         return Contents("", "", "")
     try:

@@ -18,7 +18,7 @@ from mailqueue.admin.contents import contents_of, is_hidden, why_hidden
 from mailqueue.admin.timeline import timeline_of
 from mailqueue.ops.reach import COULD_COME_TWICE, obstacles_of
 from mailqueue.ops.states import State, state_of
-from mailqueue.outbox.messages import letter_of, load
+from mailqueue.outbox.messages import letter_of, load_rows
 
 if TYPE_CHECKING:
     from django_stubs_ext import FieldsetSpec
@@ -41,7 +41,7 @@ class Page(Acts):
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Email | None:
         found = super().get_object(request, object_id, from_field)
-        mail = None if found is None else load([found.pk], using=found._state.db).get(found.pk)
+        mail = None if found is None else load_rows([found.pk], using=found._state.db).get(found.pk)
         if mail is not None:
             mail.email_message = lambda: _message_to_show(mail)
         return mail

@@ -13,20 +13,26 @@ from django.utils.encoding import punycode
 PREPARES = hasattr(EmailBackend, "prep_address")
 """Django 6.0 replaced `sanitize_address` by a method of the backend."""
 
-_SIMPLE = re.compile(r"[\w+-]+(\.[\w+-]+)*@[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63})*", re.ASCII | re.IGNORECASE)
-"""What needs no preparation by any rule, and no parsing; most addresses are like this, and a parser takes 100 µs."""
+_SPEC = r"[\w+-]+(?:\.[\w+-]+)*@[a-z0-9-]{1,63}(?:\.[a-z0-9-]{1,63})*"
+MAILBOX = re.compile(rf"(?:[a-z0-9'-]+(?: [a-z0-9'-]+)* <({_SPEC})>)|{_SPEC}", re.ASCII | re.IGNORECASE)
+"""An address that needs no preparation by any rule, and no parsing, perhaps after a name of mere words.
+
+Most addresses are like this, and a parser takes 100 µs.
+"""
 _PATH = re.compile(r'<(?:"(?:[^"\\]|\\.)*"|[^<>" ])*>')
 """One pair of angle brackets without spaces: what follows them would be parameters of the command."""
 
 
-def path_of(address: str, message: EmailMessage, *, backend: EmailBackend) -> str:
+def path_of(address: str, message: EmailMessage | None, *, backend: EmailBackend) -> str:
     """Return the path of an envelope address (RFC 5321, section 4.1.2): ASCII, but for what stands before the @.
+
+    Without a message it is that of a message in the charset of the settings.
 
     Raises ValueError for an address that can't be sent.
     """
     address = str(address)
-    if _SIMPLE.fullmatch(address):
-        return f"<{address}>"
+    if known := MAILBOX.fullmatch(address):
+        return f"<{known[1] or address}>"
     path = smtplib.quoteaddr(_prepared(address, message, backend=backend))
     if not path.isprintable():
         raise ValueError(f"Invalid address {address!r}: only printable characters can be sent")
@@ -35,7 +41,7 @@ def path_of(address: str, message: EmailMessage, *, backend: EmailBackend) -> st
     return path
 
 
-def _prepared(address: str, message: EmailMessage, *, backend: EmailBackend) -> str:
+def _prepared(address: str, message: EmailMessage | None, *, backend: EmailBackend) -> str:
     return _by_method(address, backend=backend) if PREPARES else _by_function(address, message)
 
 
@@ -45,10 +51,10 @@ def _by_method(address: str, *, backend: Any) -> str:
     return str(backend.prep_address(address)) if local.isascii() else f"{local}{at}{punycode(domain)}"
 
 
-def _by_function(address: str, message: EmailMessage) -> str:
+def _by_function(address: str, message: EmailMessage | None) -> str:
     from django.core.mail.message import sanitize_address
 
-    sanitized = sanitize_address(address, str(message.encoding or settings.DEFAULT_CHARSET))
+    sanitized = sanitize_address(address, str((message and message.encoding) or settings.DEFAULT_CHARSET))
     if address.isascii():
         return sanitized
     # Django 5.2 encodes a non-ASCII local part as RFC 2047 text: another mailbox, or none.

@@ -76,7 +76,25 @@ class Memory:
 
 def seal(letter: Letter, backend: EmailBackend, memory: Memory | None = None) -> SealedLetter:
     """Build and serialise a letter's message. Raises whatever its `build` raises, and ValueError for a bad address."""
-    memory = memory or Memory()
+    return _written(letter, backend) or _built_and_sealed(letter, backend, memory or Memory())
+
+
+def _written(letter: Letter, backend: EmailBackend) -> SealedLetter | None:
+    """Seal a letter whose content can be written without a message; None where there must be one."""
+    content = letter.write() if letter.recipients else None
+    if content is None:
+        return None
+    try:
+        reverse_path = path_of(letter.envelope_from, None, backend=backend)
+        forward_paths = {recipient: path_of(recipient, None, backend=backend) for recipient in letter.recipients}
+    except ValueError:
+        return None
+    if not all(path.isascii() for path in (reverse_path, *forward_paths.values())):
+        return None
+    return SealedLetter(reverse_path, forward_paths, content, may_be_encoded=True)
+
+
+def _built_and_sealed(letter: Letter, backend: EmailBackend, memory: Memory) -> SealedLetter:
     message = letter.build()
     if not letter.recipients:
         raise ValueError("the mail has no recipient")
@@ -87,13 +105,13 @@ def seal(letter: Letter, backend: EmailBackend, memory: Memory | None = None) ->
     others = [path_of(address, message, backend=backend) for address in named]
     is_djangos = _is_djangos(message)
     if all(path.isascii() for path in (reverse_path, *forward_paths.values(), *others)):
-        content = memory.recall(_serialised, message)
+        content = memory.recall(serialised, message)
         return SealedLetter(reverse_path, forward_paths, content, may_be_encoded=is_djangos)
     content, has_utf8_header = memory.recall(_serialised_for_utf8, message)
     reachable = {recipient: path for recipient, path in forward_paths.items() if path.isascii()}
     without_utf8 = None
     if reachable and reverse_path.isascii() and not has_utf8_header:
-        plain = memory.recall(_serialised, message)
+        plain = memory.recall(serialised, message)
         without_utf8 = SealedLetter(reverse_path, reachable, plain, may_be_encoded=is_djangos)
     return SealedLetter(reverse_path, forward_paths, content, needs_utf8=True, without_utf8=without_utf8)
 
@@ -107,9 +125,10 @@ def _is_djangos(message: EmailMessage) -> bool:
     return type(message).message is EmailMessage.message
 
 
-def _serialised(message: EmailMessage) -> bytes:
+def serialised(message: EmailMessage) -> bytes:
+    """Build a message and return the bytes that Django's SMTP backend sends of it."""
     mime = _built(message, policy=SMTP)
-    return _ended(mime.as_bytes() if PREPARES else mime.as_bytes(linesep="\r\n"))
+    return ended(mime.as_bytes() if PREPARES else mime.as_bytes(linesep="\r\n"))
 
 
 def _built(message: EmailMessage, *, policy: Any) -> Any:
@@ -121,7 +140,7 @@ def _built(message: EmailMessage, *, policy: Any) -> Any:
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 
 
-def _ended(content: bytes) -> bytes:
+def ended(content: bytes) -> bytes:
     """Let every line end in CRLF, and in nothing else.
 
     Servers that take a bare CR or LF for the end of a line may take what stands between two of them for the end of
@@ -138,7 +157,7 @@ def _serialised_for_utf8(message: EmailMessage) -> tuple[bytes, bool]:
     if PREPARES:
         headers = [value for value in mime.values() if isinstance(value, AddressHeader)]
         has_utf8 = any(not address.username.isascii() for header in headers for address in header.addresses)
-        return _ended(mime.as_bytes()), has_utf8
+        return ended(mime.as_bytes()), has_utf8
     return _in_utf8(mime)
 
 
@@ -153,7 +172,7 @@ def _in_utf8(mime: Any) -> tuple[bytes, bool]:
     """
     from django.core.mail.message import MIMEMixin
 
-    content = _ended(mime.as_bytes(linesep="\r\n"))
+    content = ended(mime.as_bytes(linesep="\r\n"))
     if not isinstance(mime, MIMEMixin):
         return content, False
     head, separator, body = content.partition(b"\r\n\r\n")

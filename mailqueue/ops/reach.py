@@ -10,7 +10,7 @@ from django.utils.translation import gettext_lazy as _
 from post_office.models import Email
 
 from mailqueue.ops.states import MailStatus, State, states_of
-from mailqueue.outbox.messages import load, recipients_of
+from mailqueue.outbox.messages import load_rows, recipients_of
 from mailqueue.queue.history import History, read_histories
 
 ARRIVED = frozenset({State.SENT})
@@ -51,7 +51,7 @@ class Reach:
 
 def reaches_of(email_ids: Sequence[int], *, using: str) -> list[Reach]:
     """Tell of each mail whom it would reach, newest mail first; what is gone is left out."""
-    mails = load(email_ids, using=using)
+    mails = load_rows(email_ids, using=using)
     statuses = states_of(mails.values())
     with connections[using].cursor() as cursor:
         histories = read_histories(cursor, mails)

@@ -10,6 +10,8 @@ from django.utils import timezone
 from post_office.models import Email
 from post_office.settings import get_message_id_fqdn
 
+from mailqueue.queue.mails import PlainMail
+
 MARK = "mailqueue"
 """Stands in every Message-ID that is made here."""
 NAMES = ("message-id", "date")
@@ -29,11 +31,22 @@ def withhold_identity(message: EmailMessage) -> None:
 
     Backends for mail services would pass them on as headers of the caller's, and some of these services refuse that.
     """
-    fixed = {name: value for name, value in message.extra_headers.items() if name.lower() in NAMES}
-    if not any(f".{MARK}@" in str(value) for name, value in fixed.items() if name.lower() == "message-id"):
+    shown, fixed = split_identity(message.extra_headers)
+    if not fixed:
         return
-    message.extra_headers = {name: value for name, value in message.extra_headers.items() if name not in fixed}
+    message.extra_headers = shown
     message.message = _WithIdentity(message, message.message, fixed)  # type: ignore[method-assign]
+
+
+def split_identity(headers: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the headers without a Message-ID that was made here and the Date with it, and these two.
+
+    A message is built with the two after all others.
+    """
+    fixed = {name: value for name, value in headers.items() if name.lower() in NAMES}
+    if not any(f".{MARK}@" in str(value) for name, value in fixed.items() if name.lower() == "message-id"):
+        return dict(headers), {}
+    return {name: value for name, value in headers.items() if name not in fixed}, fixed
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +66,7 @@ class _WithIdentity:
             self.message.extra_headers = shown
 
 
-def fix_identity(emails: Iterable[Email], *, using: str) -> None:
+def fix_identity(emails: Iterable[Email | PlainMail], *, using: str) -> None:
     """Give each loaded mail that others wrote the Message-ID and the Date it lacks, in the row and in the object."""
     for email in emails:
         if not isinstance(email.headers, dict | None):

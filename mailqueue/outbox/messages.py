@@ -4,9 +4,11 @@ from collections.abc import Iterable
 from contextlib import suppress
 from email import message_from_bytes
 from email.message import Message
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias
 
 from django.core.mail import EmailMessage
+from django.db import connections
 from django.db.models import Case, F, Prefetch, TextField, Value, When
 from django.db.models.functions import Cast
 from post_office.models import Attachment, Email
@@ -18,8 +20,14 @@ from mailqueue.models import MessageSource
 from mailqueue.outbox.addresses import split_addresses
 from mailqueue.outbox.attributes import set_attributes
 from mailqueue.outbox.identity import withhold_identity
+from mailqueue.outbox.octets import octets_of
 from mailqueue.outbox.parts import put_together, take_reply_to
 from mailqueue.outbox.soundness import check_columns, check_source
+from mailqueue.outbox.templates import prepare_message
+from mailqueue.queue.mails import PlainMail, read_plain
+
+Mail: TypeAlias = Email | PlainMail
+"""A mail that is about to be sent: a row, or what is known of a usual one without the ORM."""
 
 PARTS = ("body", "attachments", "alternatives")
 ADDRESS_COLUMNS = ("to", "cc", "bcc")
@@ -60,11 +68,27 @@ class SourceMessage(EmailMessage):
         return message
 
 
-def load(email_ids: Iterable[int], *, using: str) -> dict[int, Email]:
+def load(email_ids: Iterable[int], *, using: str) -> dict[int, Mail]:
     """Read mail with all that is needed to send it, so that nothing is left to ask the database for.
 
-    `to`, `cc` and `bcc` of the rows are split as RFC 5322 says, not at every comma.
+    Usual mails come as plain values, all others as rows. `to`, `cc` and `bcc` are split as RFC 5322 says, not at every
+    comma.
     """
+    wanted = list(email_ids)
+    mails: dict[int, Mail] = {}
+    if not wanted:
+        return mails
+    with connections[using].cursor() as cursor:
+        for mail in read_plain(cursor, wanted):
+            mails[mail.pk] = mail
+            _split(mail)
+    if others := [pk for pk in wanted if pk not in mails]:
+        mails |= load_rows(others, using=using)
+    return mails
+
+
+def load_rows(email_ids: Iterable[int], *, using: str) -> dict[int, Email]:
+    """Read mail as `load` does, but all of it as rows: for those who give them to others."""
     # What we store is linked in order; post_office makes its rows in order, and links them in any.
     own_order = Case(When(mailqueue_digest=None, then=F("pk")), default=Value(0))
     link_order = f"{Attachment.emails.through._meta.db_table}.id"  # which has no name to order by
@@ -78,13 +102,17 @@ def load(email_ids: Iterable[int], *, using: str) -> dict[int, Email]:
     )
     mails = {}
     for email in rows:
-        for name in ADDRESS_COLUMNS:
-            setattr(email, name, split_addresses(getattr(email, f"{name}_text")))
+        _split(email)
         mails[email.pk] = email
     return mails
 
 
-def recipients_of(email: Email) -> list[str]:
+def _split(mail: Mail) -> None:
+    for name in ADDRESS_COLUMNS:
+        setattr(mail, name, split_addresses(getattr(mail, f"{name}_text")))
+
+
+def recipients_of(email: Mail) -> list[str]:
     """Return the envelope recipients of a loaded mail; OVERRIDE_RECIPIENTS of post_office has its way.
 
     Never raises for what stands in a row: a mail that is damaged has the recipients of its columns, until building it
@@ -109,19 +137,22 @@ def _is_sound(source: MessageSource) -> bool:
     return True
 
 
-def letter_of(email: Email, *, recipients: list[str]) -> Letter:
+def letter_of(email: Mail, *, recipients: list[str]) -> Letter:
     """Make the letter of a loaded mail for some of its recipients; what is wrong with the mail shows at its build."""
     source = source_of(email)
-    envelope_from = source.envelope_from if source else email.from_email
-    return Letter(envelope_from, recipients, lambda: _message(email, recipients=recipients))
+    build = partial(_message, email, recipients=recipients)
+    if source:
+        return Letter(source.envelope_from, recipients, build)
+    return Letter(email.from_email, recipients, build, write=partial(octets_of, email, recipients=recipients))
 
 
-def source_of(email: Email) -> MessageSource | None:
+def source_of(email: Mail) -> MessageSource | None:
     source: MessageSource | None = getattr(email, "mailqueue_source", None)
     return source
 
 
-def _message(email: Email, *, recipients: list[str]) -> EmailMessage:
+def _message(mail: Mail, *, recipients: list[str]) -> EmailMessage:
+    email = mail.as_email() if isinstance(mail, PlainMail) else mail
     source = source_of(email)
     check_columns(email)
     if source:
@@ -144,7 +175,7 @@ def _from_columns(email: Email) -> EmailMessage:
         # post_office closes the file when it has read it, and a closed one stays closed.
         with suppress(AttributeError):
             del attachment.file.file
-    message: EmailMessage = email.prepare_email_message()
+    message = prepare_message(email)
     message.reply_to = take_reply_to(message.extra_headers)
     return message
 

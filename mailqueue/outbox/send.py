@@ -15,12 +15,13 @@ from mailqueue.conf import configuration
 from mailqueue.outbox.compose import Composer
 from mailqueue.outbox.drafts import Draft
 from mailqueue.outbox.insert import insert
-from mailqueue.outbox.messages import load
+from mailqueue.outbox.messages import load_rows
 from mailqueue.outbox.notice import announce, warn_of_other_transaction
 from mailqueue.outbox.request import Request, digest_of
 from mailqueue.queue.keys import fill_keys, take_keys
 
 ARGUMENTS = tuple(entry.name for entry in fields(Request))
+KNOWN = frozenset(ARGUMENTS)
 
 
 def send(  # noqa: PLR0913, PLR0917 - the arguments are post_office's
@@ -116,8 +117,9 @@ def _queue(arguments: Sequence[Mapping[str, Any]], *, names_position: bool) -> l
 def _request(given: Any) -> Request:
     if not isinstance(given, Mapping):
         raise TypeError(f"the arguments of a mail are a dict, not {type(given).__name__}.")
-    if unknown := [name for name in given if name not in ARGUMENTS]:
-        raise TypeError(f"send() has no argument {unknown[0]!r}; there are: {', '.join(ARGUMENTS)}.")
+    if not given.keys() <= KNOWN:
+        unknown = next(name for name in given if name not in KNOWN)
+        raise TypeError(f"send() has no argument {unknown!r}; there are: {', '.join(ARGUMENTS)}.")
     return Request(**given)
 
 
@@ -131,7 +133,7 @@ def _write(drafts: Sequence[Draft], digests: Sequence[str | None], *, using: str
     if emails:
         _fill({digest: draft.email.pk for digest, draft in new.items() if isinstance(digest, str)}, using=using)
         announce(emails, using=using)
-    first = load([email_id for email_id in held.values() if email_id], using=using) if held else {}
+    first = load_rows([email_id for email_id in held.values() if email_id], using=using) if held else {}
     return [
         first.get(held[digest] or 0) if digest in held else new[digest or position].email
         for position, digest in enumerate(digests)

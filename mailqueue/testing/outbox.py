@@ -23,7 +23,7 @@ from django.utils.module_loading import import_string
 from post_office import settings as post_office
 from post_office.models import STATUS, Email
 
-from mailqueue.outbox.messages import letter_of, load, recipients_of
+from mailqueue.outbox.messages import letter_of, load_rows, recipients_of
 from mailqueue.testing.draining import Drained, drain
 from mailqueue.testing.smtp_server import SmtpServer
 
@@ -78,7 +78,7 @@ class Outbox:
         using = router.db_for_write(Email)
         waiting = Email.objects.using(using).filter(status__in=(STATUS.queued, STATUS.requeued))
         pks = list(waiting.order_by("pk").values_list("pk", flat=True))
-        mails = load(pks, using=using)
+        mails = load_rows(pks, using=using)
         return [QueuedMail(mails[pk]) for pk in pks]
 
     def to(self, address: str) -> list[QueuedMail]:

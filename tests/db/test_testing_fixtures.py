@@ -272,7 +272,7 @@ def test_the_transaction_of_the_test_stays_open_and_as_it_was(mailqueue_outbox: 
 def test_a_drain_that_fails_leaves_the_transaction_usable(mailqueue_outbox: Outbox) -> None:
     queue()
     with connection.cursor() as cursor:
-        cursor.execute("UPDATE post_office_email SET created = '-infinity'")
+        cursor.execute("UPDATE post_office_email SET expires_at = 'infinity'")
     with pytest.raises(Exception, match=r"-infinity|range|timestamp"):
         drain()
 

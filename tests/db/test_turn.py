@@ -60,7 +60,7 @@ def job_of(claim: Claim) -> Job:
 
 def unreadable(mail: Email) -> None:
     with connection.cursor() as cursor:
-        cursor.execute("UPDATE post_office_email SET created = '-infinity' WHERE id = %s", [mail.pk])
+        cursor.execute("UPDATE post_office_email SET expires_at = 'infinity' WHERE id = %s", [mail.pk])
 
 
 def test_a_backend_that_answered_opens_again_even_when_its_turn_had_to_be_repeated() -> None:

@@ -316,7 +316,7 @@ def test_mail_that_cannot_be_worked_on_fails_alone(senders: MakeSenders, server:
     poison = Email.objects.order_by("pk")[10].pk
     with connection.cursor() as cursor:
         # A moment that Python has no word for: the row can't even be read.
-        cursor.execute("UPDATE post_office_email SET created = '-infinity' WHERE id = %s", [poison])
+        cursor.execute("UPDATE post_office_email SET expires_at = 'infinity' WHERE id = %s", [poison])
     with senders(RETRY_DELAYS=[0]).start() as sender:
         wait_until_sent(29)
         wait_until(lambda: Email.objects.filter(pk=poison, status=STATUS.failed).exists())
