@@ -53,6 +53,14 @@ class Composer:
     def _now(self) -> datetime:
         return database_time(self._using)
 
+    @cached_property
+    def _default_priority(self) -> int:
+        return priority_of(Request())
+
+    @cached_property
+    def _domain(self) -> str:
+        return str(get_message_id_fqdn())
+
     def compose(self, request: Request) -> Draft:
         """Make the draft of one mail.
 
@@ -70,20 +78,31 @@ class Composer:
         is_rendered_later = bool(request.render_on_delivery)
         texts = ("", "", "") if is_rendered_later else self._texts.render(request, template)
         contents = self._attachments.contents_of(request.attachments)
-        message = _message(request, texts)
+        message = _message(request, texts, headers=self._headers(request.headers))
         made = self._draft(message, contents)
         if is_rendered_later:
             _keep_context(made, request)
         self._address(made.email, request, template)
-        if not made.source:
+        if not made.source and (contents or made.email.expires_at):
+            # What the message itself does not hold: its attachments, and a header Expires that post_office writes.
             self._check_size(made, message)
         made.options = options_of(request)
         return made
 
+    def _headers(self, given: Any) -> dict[str, Any]:
+        if not isinstance(given, Mapping | None):
+            raise TypeError(f"headers must be a dict, not {type(given).__name__}.")
+        headers = dict(given or {})
+        if not any(str(name).lower() == "message-id" for name in headers):
+            headers["Message-ID"] = make_message_id(headers, domain=self._domain)
+        return headers
+
     def _draft(self, message: EmailMultiAlternatives, contents: list[Content]) -> Draft:
+        if not contents:
+            return draft(message)
         check_file_sizes(map(file_size, contents))
         made = draft(message)
-        if made.source and contents:
+        if made.source:
             # Where a message needs more than the columns of `Email`, its attachments are part of what is kept.
             self._attachments.attach(contents, message)
             return draft(message)
@@ -101,7 +120,7 @@ class Composer:
         if template:
             email.template = template
         email.backend_alias = backend_of(request)
-        email.priority = priority_of(request)
+        email.priority = self._default_priority if request.priority is None else priority_of(request)
         email.scheduled_time = request.scheduled_time
         email.expires_at = self._expiry_of(request)
         check_order(email.scheduled_time, email.expires_at)
@@ -117,7 +136,7 @@ class Composer:
             raise ValueError(f"expires_in {request.expires_in!r} ends after the last day of the calendar.") from error
 
 
-def _message(request: Request, texts: tuple[str, str, str]) -> EmailMultiAlternatives:
+def _message(request: Request, texts: tuple[str, str, str], *, headers: dict[str, Any]) -> EmailMultiAlternatives:
     subject, body, html = texts
     sender = settings.DEFAULT_FROM_EMAIL if request.sender is None else request.sender
     (from_email,) = addresses_of([sender], argument="sender")
@@ -133,22 +152,13 @@ def _message(request: Request, texts: tuple[str, str, str]) -> EmailMultiAlterna
         to=to,
         cc=cc,
         bcc=bcc,
-        headers=_headers(request.headers),
+        headers=headers,
     )
     if html and body:
         message.attach_alternative(html, "text/html")
     elif html:
         message.content_subtype = "html"
     return message
-
-
-def _headers(given: Any) -> dict[str, Any]:
-    if not isinstance(given, Mapping | None):
-        raise TypeError(f"headers must be a dict, not {type(given).__name__}.")
-    headers = dict(given or {})
-    if not any(str(name).lower() == "message-id" for name in headers):
-        headers["Message-ID"] = make_message_id(headers, domain=get_message_id_fqdn())
-    return headers
 
 
 def _keep_context(made: Draft, request: Request) -> None:

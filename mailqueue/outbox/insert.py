@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 
 from django.db.models import Model
-from django.db.models.functions import Now
+from django.db.models.signals import post_save, pre_save
 from post_office.models import Email
 
 from mailqueue.outbox.addresses import split_addresses
 from mailqueue.outbox.attachments import link, store
 from mailqueue.outbox.drafts import Draft
-from mailqueue.queue.enqueue import insert_mails
+from mailqueue.queue.enqueue import insert_mail, insert_mails
 
 ROWS_PER_STATEMENT = 1_000
 
@@ -28,18 +28,21 @@ def insert(drafts: Sequence[Draft], *, using: str) -> list[Email]:
         for email in emails:
             _insert(email, using=using)
     for email in emails:
-        email.to, email.cc, email.bcc = (split_addresses(text) for text in (email.to, email.cc, email.bcc))
-    _insert_beside(drafts, using=using)
+        email.to, email.cc, email.bcc = (
+            split_addresses(email.to),
+            split_addresses(email.cc),
+            split_addresses(email.bcc),
+        )
+    if any(draft.has_extra_rows for draft in drafts):
+        _insert_beside(drafts, using=using)
     return emails
 
 
 def _insert(email: Email, *, using: str) -> None:
-    # `raw` keeps Django from putting this host's clock into the row: the database's time orders the queue.
-    email.created = email.last_updated = Now()
-    email.save_base(raw=True, force_insert=True, using=using)
-    for name in ("created", "last_updated"):
-        if isinstance(vars(email).get(name), Now):
-            delattr(email, name)  # read from the database when somebody asks
+    """Write a row with the signals of Django's `save_base(raw=True)`, and without what its ORM costs."""
+    pre_save.send(sender=Email, instance=email, raw=True, using=using, update_fields=None)
+    insert_mail(email, using=using)
+    post_save.send(sender=Email, instance=email, created=True, update_fields=None, raw=True, using=using)
 
 
 def _insert_beside(drafts: Sequence[Draft], *, using: str) -> None:

@@ -2,7 +2,6 @@
 
 import inspect
 import logging
-import time
 import warnings
 from collections.abc import Sequence
 from contextvars import ContextVar
@@ -14,10 +13,9 @@ from post_office.signals import email_queued
 from psycopg.pq import TransactionStatus
 
 from mailqueue.outbox.collect import remember
+from mailqueue.outbox.pace import Pace
 
 CHANNEL = "mailqueue"
-QUIET_SECONDS = 0.25
-"""A process wakes senders at most this often: a sender that was just woken goes on looking for longer than this."""
 
 logger = logging.getLogger("mailqueue.outbox")
 _is_telling: ContextVar[bool] = ContextVar("mailqueue_is_telling", default=False)
@@ -78,7 +76,28 @@ def _note(emails: Sequence[Email], *, using: str) -> None:
     connection = connections[using]
     # Who commits by hand can't be told when: senders look for mail by themselves as well.
     if connection.in_atomic_block or connection.get_autocommit():
-        transaction.on_commit(lambda: wake(using), using=using)
+        transaction.on_commit(_waking(connection.run_on_commit, using), using=using)
+
+
+class _Waking:
+    """Wakes the senders after a commit: once, however many mails of the transaction it was registered for."""
+
+    __slots__ = ("_using", "is_done")
+
+    def __init__(self, using: str) -> None:
+        self._using = using
+        self.is_done = False
+
+    def __call__(self) -> None:
+        if not self.is_done:
+            self.is_done = True
+            wake(self._using)
+
+
+def _waking(callables: Sequence[tuple[Any, ...]], using: str) -> _Waking:
+    """Return what is to be called after the commit, the last of `callables` if it will do."""
+    last = callables[-1][1] if callables else None
+    return last if isinstance(last, _Waking) and not last.is_done else _Waking(using)
 
 
 def _is_broken(using: str) -> bool:
@@ -103,23 +122,24 @@ def _tell_of_failed_receiver(error: Exception) -> None:
         _is_telling.reset(token)
 
 
-_last_woken_at: dict[str, float] = {}
+_paces: dict[str, Pace] = {}
 
 
 def wake(alias: str) -> None:
     """Wake the senders that listen on this database. Never raises: they look for mail by themselves as well.
 
-    A NOTIFY inside the transaction would take a lock on commit that all writers share; this one runs after it.
+    A NOTIFY inside the transaction would take a lock on commit that all writers share; this one runs after it, and
+    the less often the more mail this process writes.
     """
-    now = time.monotonic()
-    if now - _last_woken_at.get(alias, -QUIET_SECONDS) < QUIET_SECONDS:
+    pace = _paces.get(alias) or _paces.setdefault(alias, Pace())
+    if not pace.may_wake():
         return
-    _last_woken_at[alias] = now
     try:
         with connections[alias].cursor() as cursor:
             cursor.execute("SELECT pg_notify(%s, '')", [CHANNEL])
     except Error:
         logger.debug("wake.failed", exc_info=True)
+    pace.note_cost()
 
 
 def warn_of_other_transaction(alias: str) -> None:

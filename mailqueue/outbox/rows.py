@@ -9,15 +9,14 @@ from typing import Any
 from django.conf import settings
 from django.core.mail import EmailAlternative, EmailAttachment, EmailMessage
 from django.core.mail.utils import DNS_NAME
-from post_office.models import STATUS, Email
-from post_office.utils import parse_priority
+from post_office.models import Email
 
 from mailqueue.models import MessageSource
 from mailqueue.outbox import shape
 from mailqueue.outbox.addresses import join_addresses
 from mailqueue.outbox.attachments import Content
 from mailqueue.outbox.attributes import attributes_of
-from mailqueue.outbox.drafts import Draft
+from mailqueue.outbox.drafts import Draft, queued_mail
 from mailqueue.outbox.envelope import check_content, check_envelope
 from mailqueue.outbox.identity import make_message_id
 from mailqueue.outbox.parts import take_apart
@@ -95,7 +94,7 @@ def _email(message: EmailMessage, *, headers: Mapping[str, str]) -> Email:
     message_id = [shown.pop(name) for name in own_id][-1]
     if message.reply_to and "Reply-To" not in shown:
         shown["Reply-To"] = _clean(", ".join(map(str, message.reply_to)))
-    return Email(
+    return queued_mail(
         from_email=_clean(message.from_email, limit=shape.FROM_LIMIT),
         to=_list(message.to),
         cc=_list(message.cc),
@@ -105,8 +104,6 @@ def _email(message: EmailMessage, *, headers: Mapping[str, str]) -> Email:
         html_message=_clean(html),
         message_id=message_id[: shape.MESSAGE_ID_LIMIT],
         headers=shown,
-        status=STATUS.queued,
-        priority=parse_priority(None),
     )
 
 

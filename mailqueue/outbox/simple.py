@@ -4,6 +4,7 @@ For these, the cost of building is saved when they are queued. Every other messa
 """
 
 import re
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import format_datetime, formatdate
@@ -14,11 +15,9 @@ from django.conf import settings
 from django.core.mail import EmailMessage, EmailMultiAlternatives
 from django.core.mail.utils import DNS_NAME
 from django.utils.timezone import get_current_timezone
-from post_office.models import STATUS, Email
-from post_office.utils import parse_priority
 
 from mailqueue.outbox.addresses import join_addresses
-from mailqueue.outbox.drafts import Draft
+from mailqueue.outbox.drafts import Draft, queued_mail
 from mailqueue.outbox.identity import make_message_id
 from mailqueue.outbox.mailboxes import is_simple
 from mailqueue.outbox.serial import HAS_POLICIES
@@ -39,7 +38,7 @@ def simple_draft(message: EmailMessage) -> Draft | None:
     """
     body = message.body
     html = _html_of(message)
-    if html is None or not (_is_plain_text(body) and _is_plain_text(html) and _has_simple_head(message)):
+    if html is None or not (_are_plain_texts(body, html) and _has_simple_head(message)):
         return None
     if message.content_subtype == "html":
         body, html = "", body
@@ -49,7 +48,7 @@ def simple_draft(message: EmailMessage) -> Draft | None:
     if message.reply_to:
         headers["Reply-To"] = ", ".join(message.reply_to)
     return Draft(
-        Email(
+        queued_mail(
             from_email=message.from_email,
             to=join_addresses(message.to),
             cc=join_addresses(message.cc),
@@ -59,17 +58,23 @@ def simple_draft(message: EmailMessage) -> Draft | None:
             html_message=html,
             message_id=message_id,
             headers=headers,
-            status=STATUS.queued,
-            priority=parse_priority(None),
         )
     )
 
 
 def _date() -> str:
     """Return this moment as the running Django writes it: before 6.0 in the time zone of the process, or as -0000."""
-    if not HAS_POLICIES:
-        return formatdate(localtime=settings.EMAIL_USE_LOCALTIME)
-    return format_datetime(datetime.now(get_current_timezone() if settings.EMAIL_USE_LOCALTIME else UTC))
+    second = int(time.time())
+    if not settings.EMAIL_USE_LOCALTIME:
+        return _date_at(second, None)
+    return _date_at(second, get_current_timezone() if HAS_POLICIES else settings.TIME_ZONE)
+
+
+@lru_cache(maxsize=8)
+def _date_at(second: int, zone: Any) -> str:
+    if HAS_POLICIES:
+        return format_datetime(datetime.fromtimestamp(second, zone or UTC))
+    return formatdate(second, localtime=zone is not None)
 
 
 def _html_of(message: EmailMessage) -> str | None:
@@ -101,14 +106,15 @@ def _has_simple_head(message: EmailMessage) -> bool:
         _is_harmless(message.subject)
         and len(message.subject) <= SUBJECT_LIMIT
         and all(
-            is_simple(address)
-            for address in (message.from_email, *message.to, *message.cc, *message.bcc, *(message.reply_to or ()))
+            map(is_simple, (message.from_email, *message.to, *message.cc, *message.bcc, *(message.reply_to or ())))
         )
         and _are_simple_headers(message.extra_headers)
     )
 
 
 def _are_simple_headers(headers: Any) -> bool:
+    if headers == {}:
+        return True
     if not isinstance(headers, Mapping) or len({str(name).lower() for name in headers}) < len(headers):
         return False
     return all(
@@ -126,5 +132,6 @@ def _is_harmless(text: Any) -> bool:
     return isinstance(text, str) and text.isprintable() and "=?" not in text
 
 
-def _is_plain_text(text: Any) -> bool:
-    return isinstance(text, str) and is_storable(text) and settings.DEFAULT_CHARSET.lower() == "utf-8"
+def _are_plain_texts(*texts: Any) -> bool:
+    is_unicode = settings.DEFAULT_CHARSET.lower() == "utf-8"
+    return is_unicode and all(isinstance(text, str) and is_storable(text) for text in texts)

@@ -77,15 +77,17 @@ def check_bytes(size: int) -> None:
 
 def _most_bytes(message: EmailMessage) -> float:
     """Return a number that the encoded message is certainly not larger than."""
-    header_lengths = sum(len(str(name)) + len(str(value)) for name, value in message.extra_headers.items())
-    head = header_lengths + sum(len(str(text)) for text in head_of(message)) + len(str(message.body))
-    parts = [(content, mimetype, "") for content, mimetype in alternatives_of(message)]
+    headers = message.extra_headers
+    head = sum(map(len, map(str, (*headers.keys(), *headers.values(), *head_of(message), message.body))))
+    most: float = TEXT_FACTOR * head + PART_BYTES
+    for content, mimetype in alternatives_of(message):
+        most += _most_bytes_of(content, mimetype, "")
     for attachment in message.attachments or ():
         if not isinstance(attachment, tuple | list):
             return float("inf")
         name, content, mimetype = attachment
-        parts.append((content, mimetype, name))
-    return TEXT_FACTOR * head + PART_BYTES + sum(_most_bytes_of(*part) for part in parts)
+        most += _most_bytes_of(content, mimetype, name)
+    return most
 
 
 def _most_bytes_of_file(file: FileSize) -> float:

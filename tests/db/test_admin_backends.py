@@ -135,7 +135,7 @@ def test_a_pause_that_is_rolled_back_never_was() -> None:
 @pytest.fixture
 def listener(database_url: str) -> Iterator[psycopg.Connection]:
     """Somebody who hears what senders hear."""
-    notice._last_woken_at.clear()
+    notice._paces.clear()
     with psycopg.connect(database_url, autocommit=True) as listening:
         listening.execute(f"LISTEN {notice.CHANNEL}")
         yield listening

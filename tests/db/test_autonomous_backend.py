@@ -180,7 +180,7 @@ def test_what_the_caller_has_set_for_this_context_holds_for_receivers_and_for_co
 
 
 def test_senders_are_woken(monkeypatch: pytest.MonkeyPatch, database_url: str) -> None:
-    monkeypatch.setattr(notice_module, "_last_woken_at", {})
+    monkeypatch.setattr(notice_module, "_paces", {})
     with psycopg.connect(database_url, autocommit=True) as listener, rolled_back():
         listener.execute(f"LISTEN {notice_module.CHANNEL}")
         report()

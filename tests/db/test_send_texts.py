@@ -13,6 +13,7 @@ from post_office.models import Email, EmailTemplate
 from pytest_django import Settings
 
 import mailqueue
+from mailqueue.queue import enqueue
 from tests.support.outbox import queueing
 from tests.support.sending import JANE, SHOP, on_the_wire, queue
 
@@ -184,11 +185,14 @@ def test_a_context_column_that_is_not_json_takes_what_it_takes(
             return json.dumps({"written": value})
 
     monkeypatch.setattr(Email._meta.get_field("context"), "__class__", Written)
+    monkeypatch.setattr(enqueue, "_columns", enqueue._columns.__wrapped__)
     mails = mailqueue.send_many([{"recipients": JANE, **LATER, "context": {"name": name}} for name in ("Ann", "Bo")])
+    mails += [queue(**LATER, context={"name": "Cy"})]
 
     with connection.cursor() as cursor:
         cursor.execute("SELECT context ->> 'written' FROM post_office_email ORDER BY id")
-        assert (2, [('{"name": "Ann"}',), ('{"name": "Bo"}',)]) == (len(mails), cursor.fetchall())
+        assert [('{"name": "Ann"}',), ('{"name": "Bo"}',), ('{"name": "Cy"}',)] == cursor.fetchall()
+    assert len(mails) == 3
 
 
 def test_each_template_is_looked_up_once_however_many_mails_use_it(
