@@ -14,7 +14,7 @@ class MailqueueConfig(AppConfig):
         from post_office.models import Attachment, Email
         from post_office.signals import email_queued
 
-        from mailqueue import backend_checks, checks  # noqa: F401  (registers them)
+        from mailqueue import backend_checks, checks, table_checks  # noqa: F401  (registers them)
         from mailqueue.outbox.files import AttachmentFile, follow_transaction
         from mailqueue.outbox.notice import notice, warn_of_priority_now
 

@@ -11,6 +11,7 @@ from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest
 from post_office.models import Attachment, Email
 
+from mailqueue.admin.paginator import CappedPaginator
 from mailqueue.models import MailOptions
 
 admin.site.unregister(Attachment)
@@ -18,6 +19,9 @@ admin.site.unregister(Attachment)
 
 @admin.register(Attachment)
 class AttachmentAdmin(post_office.admin.AttachmentAdmin):  # type: ignore[misc]  # post_office has no types
+    paginator = CappedPaginator
+    show_full_result_count = False
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         mails = Email.objects.filter(attachments=OuterRef("pk"))
         sensitive = MailOptions.objects.filter(email__attachments=OuterRef("pk"), is_sensitive=True)

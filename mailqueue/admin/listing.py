@@ -22,6 +22,7 @@ from post_office.settings import get_template_engine
 from mailqueue.admin.acts import deny_forbidden_act
 from mailqueue.admin.contents import is_hidden
 from mailqueue.admin.filters import BackendFilter, StateFilter
+from mailqueue.admin.paginator import CappedPaginator
 from mailqueue.ops.states import MailStatus, states_of
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class Listing(Admin):
     list_display_links = ("recipients", "subject_line")
     list_filter = (StateFilter, "priority", BackendFilter, "created")
     list_per_page = 50
+    paginator = CappedPaginator
     search_fields = ("to", "cc", "bcc", "subject_to_search", "message_id")
     search_help_text = _("Recipient, subject, Message-ID or number")
     ordering = ("-id",)
