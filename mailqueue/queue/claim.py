@@ -1,35 +1,63 @@
 """Claiming: an open attempt is the claim, and a unique index allows one per mail."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-# `created` may come from a host whose clock is wrong, and only orders the queue: hence the slack in the range. Due is
-# what has no scheduled time or one that has passed.
+from mailqueue.queue.lanes import Position
+
+# Due is what has no scheduled time or one that has passed. The scan begins where the last one ended: what was finished
+# since vacuum last came is not stepped over again. OFFSET 0 keeps the planner from reading all open attempts first.
 DUE = """
 due_{n} AS MATERIALIZED (
     SELECT e.id, coalesce(e.scheduled_time, e.created) AS due FROM post_office_email e
-    WHERE e.backend_alias = %s AND coalesce(e.priority, 1) = %s AND e.status IN (2, 3)
-      AND coalesce(e.scheduled_time, e.created) <= now() + interval '10 minutes'
-      AND (e.scheduled_time IS NULL OR e.scheduled_time <= now())
-      AND (NOT %s OR e.expires_at IS NULL OR e.expires_at > now())
-      AND NOT EXISTS (SELECT FROM mailqueue_attempt a WHERE a.email_id = e.id AND a.finished_at IS NULL)
+    WHERE e.backend_alias = %s::text AND coalesce(e.priority, 1) = %s::int AND e.status IN (2, 3)
+      AND (coalesce(e.scheduled_time, e.created), e.id) > (%s::timestamptz, %s::bigint)
+      AND coalesce(e.scheduled_time, e.created) <= now()
+      AND (NOT %s::bool OR e.expires_at IS NULL OR e.expires_at > now())
+      AND NOT EXISTS (SELECT FROM mailqueue_attempt a WHERE a.email_id = e.id AND a.finished_at IS NULL OFFSET 0)
     ORDER BY coalesce(e.scheduled_time, e.created), e.id
-    LIMIT %s FOR NO KEY UPDATE OF e SKIP LOCKED
+    LIMIT %s::bigint FOR NO KEY UPDATE OF e SKIP LOCKED
+)"""
+
+# `created` may come from a host whose clock is ahead, and only orders the queue. Among what is scheduled for the next
+# minutes such mail is looked for up to a limit: what stands behind that is found when its time has come. The sum and
+# the coalesce, and that nothing is in order, keep the planner from reading the whole of another index for a few ids.
+EARLY = """
+early_{n} AS MATERIALIZED (
+    SELECT e.id, coalesce(e.scheduled_time, e.created) AS due FROM post_office_email e
+    WHERE e.id = ANY (ARRAY(
+        SELECT ahead.id FROM (
+            SELECT e.id, e.scheduled_time FROM post_office_email e
+            WHERE e.backend_alias = %s::text AND coalesce(e.priority, 1) = %s::int AND e.status IN (2, 3)
+              AND coalesce(e.scheduled_time, e.created) > now()
+              AND coalesce(e.scheduled_time, e.created) <= now() + interval '10 minutes'
+            ORDER BY coalesce(e.scheduled_time, e.created), e.id LIMIT 1000
+        ) ahead WHERE ahead.scheduled_time IS NULL))
+      AND e.status + 0 IN (2, 3) AND coalesce(e.scheduled_time, '-infinity') = '-infinity'
+      AND (NOT %s::bool OR e.expires_at IS NULL OR e.expires_at > now())
+      AND NOT EXISTS (SELECT FROM mailqueue_attempt a WHERE a.email_id = e.id AND a.finished_at IS NULL OFFSET 0)
+    LIMIT %s::bigint FOR NO KEY UPDATE OF e SKIP LOCKED
 )"""
 
 # Another sender may have claimed and settled between our snapshot and our lock; the index decides (DO NOTHING).
 CLAIM = """
-WITH {due}, chosen AS (
-    SELECT id, due FROM ({union}) AS candidates ORDER BY due, id LIMIT %s
+WITH {due}, chosen AS MATERIALIZED (
+    SELECT id, due FROM ({union}) AS candidates ORDER BY due, id LIMIT %s::bigint
+), claimed AS (
+    INSERT INTO mailqueue_attempt
+        (email_id, number, token, sender, backend, claimed_at, lease_until, is_counted, stage, enhanced_code, reply,
+         error)
+    SELECT c.id, 1 + (SELECT count(*) FROM mailqueue_attempt p WHERE p.email_id = c.id), gen_random_uuid(), %s::text,
+        %s::text, clock_timestamp(), clock_timestamp() + %s::float8 * interval '1 second', false, '', '', '', ''
+    FROM chosen c ORDER BY c.due, c.id
+    ON CONFLICT (email_id) WHERE finished_at IS NULL DO NOTHING
+    RETURNING id, email_id, number, token
 )
-INSERT INTO mailqueue_attempt
-    (email_id, number, token, sender, backend, claimed_at, lease_until, is_counted, stage, enhanced_code, reply, error)
-SELECT c.id, 1 + (SELECT count(*) FROM mailqueue_attempt p WHERE p.email_id = c.id), gen_random_uuid(), %s, %s,
-    clock_timestamp(), clock_timestamp() + %s * interval '1 second', false, '', '', '', ''
-FROM chosen c ORDER BY c.due, c.id
-ON CONFLICT (email_id) WHERE finished_at IS NULL DO NOTHING
-RETURNING id, email_id, number, token
+SELECT a.id, a.email_id, a.number, a.token,
+    (SELECT least(c.due, now())::text FROM chosen c ORDER BY c.due DESC, c.id DESC LIMIT 1),
+    (SELECT c.id FROM chosen c ORDER BY c.due DESC, c.id DESC LIMIT 1)
+FROM claimed a ORDER BY a.id
 """
 
 
@@ -47,30 +75,52 @@ class Claim:
     """The one mail by which senders find out whether a backend that is shut answers again."""
 
 
+@dataclass(frozen=True, slots=True)
+class Catch:
+    """What one scan of a lane brought."""
+
+    claims: list[Claim]
+    end: Position | None
+    """Where the next scan may begin; None: where this one did."""
+
+
 def claim(
     cursor: Any,
     *,
-    spellings: Sequence[str],
+    begins: Mapping[str, Position],
     priority: int,
     limit: int,
     backend: str,
     sender: str,
     lease_seconds: float,
     is_probe: bool = False,
-) -> list[Claim]:
+) -> Catch:
     """Claim up to `limit` mails that are due in one lane, oldest first.
 
     A probe leaves out what has expired: it would not reach the server.
 
-    `spellings` are the aliases under which rows belong to the lane. After a crash the claims go back when their lease
-    ends, and cost nothing.
+    `begins` are the aliases under which rows belong to the lane, and where to begin with each. After a crash the
+    claims go back when their lease ends, and cost nothing.
     """
-    parts = range(len(spellings))
-    due = ",".join(DUE.format(n=n) for n in parts)
-    union = " UNION ALL ".join(f"SELECT id, due FROM due_{n}" for n in parts)
-    parameters: list[Any] = [value for alias in spellings for value in (alias, priority, is_probe, limit)]
-    cursor.execute(CLAIM.format(due=due, union=union), [*parameters, limit, sender, backend, lease_seconds])
-    return [
-        Claim(attempt_id, email_id, number, str(token), backend, priority, is_probe)
-        for attempt_id, email_id, number, token in cursor.fetchall()
-    ]
+    cursor.execute(
+        statement(len(begins)),
+        [
+            *(v for alias, at in begins.items() for v in (alias, priority, at.due, at.id, is_probe, limit)),
+            *(v for alias in begins for v in (alias, priority, is_probe, limit)),
+            limit,
+            sender,
+            backend,
+            lease_seconds,
+        ],
+    )
+    rows = cursor.fetchall()
+    claims = [Claim(row[0], row[1], row[2], str(row[3]), backend, priority, is_probe) for row in rows]
+    return Catch(claims, Position(*rows[-1][4:]) if rows and not is_probe else None)
+
+
+def statement(spelling_count: int) -> str:
+    """Return the SQL that claims in a lane whose alias has so many spellings."""
+    parts = range(spelling_count)
+    scans = [DUE.format(n=n) for n in parts] + [EARLY.format(n=n) for n in parts]
+    names = [f"due_{n}" for n in parts] + [f"early_{n}" for n in parts]
+    return CLAIM.format(due=",".join(scans), union=" UNION ALL ".join(f"SELECT id, due FROM {name}" for name in names))

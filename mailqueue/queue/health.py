@@ -15,14 +15,12 @@ CALM_SECONDS = 60
 CROWDING_SECONDS = 1
 """Complaints about connections that come within so long of a cut are about what was open before it."""
 
-READ = """
-SELECT alias, failure_count, shut_at IS NOT NULL, coalesce(probe_at <= now(), false), shut_reason,
+COLUMNS = """alias, failure_count, shut_at IS NOT NULL, coalesce(probe_at <= now(), false), shut_reason,
     paused_at IS NOT NULL, paused_by,
     coalesce(greatest(extract(epoch FROM resting_until - clock_timestamp()), 0), 0)::float8,
-    connection_limit, max_per_second, max_per_day, max_connections,
-    throttled_at IS NOT NULL AND greatest(throttled_at, resting_until) > now() - %s * interval '1 second'
-FROM mailqueue_backendhealth
-"""
+    connection_limit, max_per_second, max_per_day, max_connections, throttled_at IS NOT NULL
+    AND greatest(throttled_at, resting_until) > now() - %(forgiven)s::float8 * interval '1 second'"""
+READ = f"SELECT {COLUMNS} FROM mailqueue_backendhealth"
 
 INTRODUCE = "INSERT INTO mailqueue_backendhealth (alias) SELECT unnest(%s::text[]) ON CONFLICT DO NOTHING"
 
@@ -112,7 +110,7 @@ def introduce(cursor: Any, aliases: Collection[str]) -> None:
 
 def read_health(cursor: Any) -> dict[str, Health]:
     """Return the health of every backend that is known."""
-    cursor.execute(READ, [FORGIVEN_SECONDS])
+    cursor.execute(READ, {"forgiven": FORGIVEN_SECONDS})
     return {row[0]: Health(*row[1:]) for row in cursor.fetchall()}
 
 

@@ -1,10 +1,11 @@
 """What this sender has claimed and not started: what comes next, what goes back, and how much more to claim."""
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from mailqueue.delivery.backends import configured_aliases
 from mailqueue.queue.claim import Claim
 from mailqueue.sender.limits import Limits
+from mailqueue.sender.look import PRIORITIES
 from mailqueue.sender.options import Options
 from mailqueue.sender.pool import Pool
 from mailqueue.sender.stock import Stock
@@ -54,6 +55,21 @@ class Agenda:
             backend: self.stock.room(backend, connections=self._limits.connections(backend), besides=besides)
             for backend in self._backends
             if not self._limits.is_out(backend)
+        }
+
+    def overtakable(self, *, besides: Sequence[Claim] = ()) -> dict[str, int]:
+        """Return, for each backend that takes mail now, the lowest priority in stock, if there is a higher one."""
+        return {
+            backend: priority
+            for backend, priority in self.stock.lowest(besides=besides).items()
+            if priority < PRIORITIES[-1] and not self._limits.is_out(backend) and not self._limits.is_resting(backend)
+        }
+
+    def rooms_above(self, above: Mapping[str, int]) -> dict[str, int]:
+        """Return how much to claim for each backend of mail that is more urgent than this priority."""
+        return {
+            backend: self.stock.room(backend, connections=self._limits.connections(backend), above=priority)
+            for backend, priority in above.items()
         }
 
     def remove(self, claims: Iterable[Claim]) -> None:

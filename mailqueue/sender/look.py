@@ -1,24 +1,29 @@
 """Looking for mail: which lanes hold any, which backends may be used, and how much to claim."""
 
 import logging
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
+
+from post_office.models import PRIORITY
 
 from mailqueue.conf import Configuration
 from mailqueue.delivery.backends import canonical, configured_aliases, spellings
 from mailqueue.models import AttemptOutcome, StopReason
 from mailqueue.queue.claim import Claim, claim
-from mailqueue.queue.health import Health, read_health, take_probe
-from mailqueue.queue.lanes import Lane, read_lanes
+from mailqueue.queue.health import Health, take_probe
+from mailqueue.queue.lanes import Lane
 from mailqueue.queue.release import release
 from mailqueue.queue.settle import Settlement, settle
+from mailqueue.sender.cursors import Cursors
 from mailqueue.sender.limits import LONG_REST_SECONDS
 from mailqueue.sender.log import instrument
 from mailqueue.sender.options import Options
+from mailqueue.sender.stock import ANY_PRIORITY
 
-LOWER_SHARE = 10
-"""One slot in so many is kept for lanes of lower priority."""
+PRIORITIES = tuple(PRIORITY)
+"""Of post_office; rows may have others."""
 
 
 @dataclass(slots=True)
@@ -35,6 +40,8 @@ class Look:
     """Backends that have mail but are shut, paused or resting for long, with the reason."""
     is_resting: bool = False
     """Some backend has mail, and takes it in a moment."""
+    cursors: Cursors = field(default_factory=Cursors)
+    """Where the next look goes on."""
 
 
 def look(
@@ -44,38 +51,121 @@ def look(
     avoiding: Mapping[str, str],
     options: Options,
     configuration: Configuration,
+    cursors: Cursors | None = None,
+    above: Mapping[str, int] | None = None,
 ) -> Look:
     """Claim as many mails for each backend as there is room, highest lane first, with a share kept for the lower ones.
 
-    `avoiding` names backends that were shut in this very transaction, with the reason.
+    `avoiding` names backends that were shut in this very transaction, with the reason. Of a backend that is in `above`
+    only mail of a higher priority than that is claimed.
     """
-    found = Look()
-    lanes = [lane for lane in read_lanes(cursor) if options.serves(lane.alias)]
-    if not lanes:
-        return found
-    found.health = read_health(cursor)
-    known, orphaned = _sort_out(lanes)
-    wanted = dict(rooms)
-    for position, (backend, priority) in enumerate(known):
-        health = found.health.get(backend, Health())
-        if reason := avoiding.get(backend) or _reason_to_leave(health):
+    found = Look(cursors=(cursors or Cursors()).copy())
+    search = Search(cursor, found, rooms, avoiding=avoiding, above=above or {}, options=options, conf=configuration)
+    search.run()
+    if options.is_until_empty and not (found.claims or found.cursors.is_whole):
+        search.run(is_whole_wanted=True)
+    return found
+
+
+class Search:
+    """One look under way."""
+
+    def __init__(
+        self,
+        cursor: Any,
+        found: Look,
+        rooms: Mapping[str, int],
+        *,
+        avoiding: Mapping[str, str],
+        above: Mapping[str, int],
+        options: Options,
+        conf: Configuration,
+    ) -> None:
+        self._cursor = cursor
+        self._found = found
+        self._rooms = rooms
+        self._avoiding = avoiding
+        self._above = above
+        self._options = options
+        self._configuration = conf
+
+    def run(self, *, is_whole_wanted: bool = False) -> None:
+        """Read the lanes, and claim what there is room for."""
+        usual = [
+            (alias, priority)
+            for backend in configured_aliases()
+            if self._options.serves(backend)
+            for alias in spellings(backend)
+            for priority in PRIORITIES
+        ]
+        lanes = self._found.cursors.read(self._cursor, usual=usual, is_whole_wanted=is_whole_wanted)
+        self._found.health = lanes.health
+        known, orphaned = _sort_out([lane for lane in lanes.lanes if lane.is_due and self._options.serves(lane.alias)])
+        for backend, priorities in known.items():
+            self._take(backend, priorities)
+        for alias, priority in orphaned:
+            self._hold(alias, priority=priority)
+
+    def _take(self, backend: str, priorities: list[int]) -> None:
+        """Claim mail of one backend, in these lanes, if it may be used."""
+        found, health = self._found, self._found.health.get(backend, Health())
+        if reason := self._avoiding.get(backend) or _reason_to_leave(health):
             found.shut[backend] = reason
         elif health.is_shut:
-            _probe(cursor, backend, priority=priority, found=found, options=options, configuration=configuration)
+            self._probe(backend, priorities)
         elif health.rest_seconds > 0:
             found.is_resting = True
-        elif backend not in rooms:
+        elif backend not in self._rooms:
             found.shut[backend] = "other senders have all the connections that it allows"
-        elif wanted[backend] > 0:
-            has_lower = any(other == backend for other, _ in known[position + 1 :])
-            limit = wanted[backend] - (wanted[backend] // LOWER_SHARE if has_lower else 0)
-            claims = _claim(cursor, backend, priority, limit, options=options, configuration=configuration)
-            found.is_more_likely |= len(claims) == limit
-            found.claims += claims
-            wanted[backend] -= len(claims)
-    for alias, priority in orphaned:
-        found.held_count += _hold(cursor, alias, priority=priority, options=options, configuration=configuration)
-    return found
+        else:
+            self._fill(backend, [p for p in priorities if p > self._above.get(backend, ANY_PRIORITY)])
+
+    def _fill(self, backend: str, priorities: list[int]) -> None:
+        """Claim what there is room for. What a lane does not need of its share goes to those below it."""
+        shares = self._found.cursors.precedences[backend].share_out(self._rooms[backend], priorities)
+        left = 0
+        for priority in priorities:
+            limit = shares[priority] + left
+            claims = self._claim(backend, priority, limit) if limit else []
+            self._found.is_more_likely |= 0 < limit == len(claims)
+            self._found.claims += claims
+            left = limit - len(claims)
+
+    def _claim(self, backend: str, priority: int, limit: int, *, is_probe: bool = False) -> list[Claim]:
+        aliases = spellings(backend)
+        catch = claim(
+            self._cursor,
+            begins=self._found.cursors.begins(aliases, priority=priority),
+            priority=priority,
+            limit=limit,
+            backend=backend,
+            sender=self._options.sender,
+            lease_seconds=self._configuration.LEASE_SECONDS,
+            is_probe=is_probe,
+        )
+        self._found.cursors.move(aliases, priority=priority, to=catch.end)
+        return catch.claims
+
+    def _probe(self, backend: str, priorities: list[int]) -> None:
+        """Claim one mail of a backend that is shut, if a probe is due and nobody else makes it."""
+        health = self._found.health[backend]
+        self._found.shut[backend] = health.reason
+        for priority in priorities if health.is_probe_due else ():
+            claims = self._claim(backend, priority, 1, is_probe=True)
+            if claims and take_probe(self._cursor, backend, delays=self._configuration.PROBE_DELAYS):
+                instrument("backend.probed", backend=backend)
+                self._found.health[backend] = replace(health, is_probe_due=False)
+                self._found.claims += claims
+                return
+            release(self._cursor, [claim.attempt_id for claim in claims], sender=self._options.sender)
+
+    def _hold(self, alias: str, *, priority: int) -> None:
+        """Hold due mail whose backend is not configured any more."""
+        note = f'The backend "{alias}" is not configured (any more).'
+        if claims := self._claim(alias, priority, 100):
+            settle(self._cursor, [_held(claim, note=note) for claim in claims])
+            instrument("backend.missing", level=logging.ERROR, backend=alias, held=len(claims))
+            self._found.held_count += len(claims)
 
 
 def _reason_to_leave(health: Health) -> str:
@@ -87,64 +177,14 @@ def _reason_to_leave(health: Health) -> str:
     return ""
 
 
-def _sort_out(lanes: list[Lane]) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
-    """Return the lanes by backend and priority, and those whose backend is not configured any more."""
+def _sort_out(lanes: list[Lane]) -> tuple[dict[str, list[int]], list[tuple[str, int]]]:
+    """Return the priorities of which each backend has mail, and the lanes whose backend is not configured any more."""
     configured = set(configured_aliases())
-    known = dict.fromkeys((canonical(lane.alias), lane.priority) for lane in lanes)
-    return (
-        [lane for lane in known if lane[0] in configured],
-        [lane for lane in known if lane[0] not in configured],
-    )
-
-
-def _claim(
-    cursor: Any,
-    backend: str,
-    priority: int,
-    limit: int,
-    *,
-    options: Options,
-    configuration: Configuration,
-    is_probe: bool = False,
-) -> list[Claim]:
-    return claim(
-        cursor,
-        spellings=spellings(backend),
-        priority=priority,
-        limit=limit,
-        backend=backend,
-        sender=options.sender,
-        lease_seconds=configuration.LEASE_SECONDS,
-        is_probe=is_probe,
-    )
-
-
-def _probe(
-    cursor: Any, backend: str, *, priority: int, found: Look, options: Options, configuration: Configuration
-) -> None:
-    """Claim one mail of a backend that is shut, if a probe is due and nobody else makes it."""
-    health = found.health[backend]
-    found.shut[backend] = health.reason
-    if not health.is_probe_due:
-        return
-    claims = _claim(cursor, backend, priority, 1, options=options, configuration=configuration, is_probe=True)
-    if claims and take_probe(cursor, backend, delays=configuration.PROBE_DELAYS):
-        instrument("backend.probed", backend=backend)
-        found.health[backend] = replace(health, is_probe_due=False)
-        found.claims += claims
-    else:
-        release(cursor, [claim.attempt_id for claim in claims], sender=options.sender)
-
-
-def _hold(cursor: Any, alias: str, *, priority: int, options: Options, configuration: Configuration) -> int:
-    """Hold due mail whose backend is not configured any more, and return how many."""
-    note = f'The backend "{alias}" is not configured (any more).'
-    claims = _claim(cursor, alias, priority, 100, options=options, configuration=configuration)
-    if not claims:
-        return 0
-    settle(cursor, [_held(claim, note=note) for claim in claims])
-    instrument("backend.missing", level=logging.ERROR, backend=alias, held=len(claims))
-    return len(claims)
+    known: defaultdict[str, list[int]] = defaultdict(list)
+    for backend, priority in dict.fromkeys((canonical(lane.alias), lane.priority) for lane in lanes):
+        known[backend].append(priority)
+    orphaned = [(alias, priority) for alias in known for priority in known[alias] if alias not in configured]
+    return {backend: known[backend] for backend in known if backend in configured}, orphaned
 
 
 def _held(claim: Claim, *, note: str) -> Settlement:

@@ -127,6 +127,8 @@ class Sender:
         until += self._agenda.startable_at()
         if self._is_accepting() and self._agenda.needs_look():
             until.append(self._rhythm.look_at)
+        elif self._is_accepting() and self._agenda.overtakable():
+            until.append(self._rhythm.glance_at)
         if self._stop.is_asked:
             until.append(time.monotonic() + max(self._grace_left(), 0))
         return max(min(until) - time.monotonic(), 0)
@@ -142,6 +144,8 @@ class Sender:
             plan.starting = self._next_claims()
             if self._rhythm.is_due and self._agenda.needs_look(besides=plan.starting):
                 plan.rooms = self._agenda.rooms(besides=plan.starting)
+            elif self._rhythm.is_glance_due and (above := self._agenda.overtakable(besides=plan.starting)):
+                plan.rooms, plan.above = self._agenda.rooms_above(above), above
         else:
             plan.returning += self._agenda.stock
         if now >= self._renew_at:
@@ -169,7 +173,10 @@ class Sender:
         for job in effects.started:
             self._send(job)
         self._extend_leases(plan, effects)
-        if plan.rooms is not None:
+        self._agenda.stock.add(effects.found.claims)
+        if plan.above:
+            self._rhythm.note_glance()
+        elif plan.rooms is not None:
             self._take_in(effects)
         self._note_results(plan)
         self._agenda.strand(effects.shut)
@@ -210,7 +217,6 @@ class Sender:
 
     def _take_in(self, effects: Effects) -> None:
         found = effects.found
-        self._agenda.stock.add(found.claims)
         self._shut = found.shut
         self._rhythm.note_look(found)
         is_idle = not (

@@ -24,6 +24,8 @@ class Plan:
     renewing_stock: list[Claim] = field(default_factory=list)
     rooms: dict[str, int] | None = None
     """How much to claim for each backend; None: look for nothing."""
+    above: dict[str, int] = field(default_factory=dict)
+    """Backends of which there is enough in stock: only what is more urgent than this priority is claimed."""
     is_showing_up: bool = False
     """It is time to say that this sender lives."""
 

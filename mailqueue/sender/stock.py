@@ -5,65 +5,90 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
 from mailqueue.queue.claim import Claim
+from mailqueue.sender.precedence import Precedence
 
 AHEAD_SECONDS = 0.5
 MOST = 500
 RATE_WINDOW_SECONDS = 1.0
+ANY_PRIORITY = -1
 
 
 class Stock:
     """Claims in the order in which they are to start: higher priority first, then as they were claimed.
 
-    For each backend it holds at most half a second of what the connections have lately sent, and never less than one
-    mail each.
+    One in ten is of a lower priority, where there is any. For each backend it holds at most half a second of what the
+    connections have lately sent, and never less than one mail each; and as much again of what is more urgent.
     """
 
     def __init__(self) -> None:
-        self._claims: list[Claim] = []
+        self._levels: dict[int, dict[int, Claim]] = {}
+        self._precedence = Precedence()
         self._rates: Mapping[str, float] = {}
         self._sent: Counter[str] = Counter()
         self._counted_since = time.monotonic()
 
     def __bool__(self) -> bool:
-        return bool(self._claims)
+        return bool(self._levels)
 
     def __iter__(self) -> Iterator[Claim]:
-        return iter(self._claims)
+        for priority in sorted(self._levels, reverse=True):
+            yield from self._levels[priority].values()
 
-    def room(self, backend: str, *, connections: int, besides: Iterable[Claim] = ()) -> int:
+    def room(self, backend: str, *, connections: int, besides: Iterable[Claim] = (), above: int = ANY_PRIORITY) -> int:
         """Return how many mails of a backend to claim now, when those `besides` are about to start.
 
-        0 while the stock is not low: half of what `connections` send in the next moment is enough.
+        0 while the stock is not low: half of what `connections` send in the next moment is enough. Mail that is not
+        `above` that priority does not count where more urgent mail is wanted.
         """
         ahead = int(self._rates.get(backend, 0.0) * AHEAD_SECONDS)
         target = min(max(2 * connections, ahead), MOST) if connections else 0
-        held = sum(claim.backend == backend for claim in self._claims)
-        left = held - sum(claim.backend == backend for claim in besides)
+        held = sum(claim.backend == backend and claim.priority > above for claim in self)
+        left = held - sum(claim.backend == backend and claim.priority > above for claim in besides)
         return target - left if left <= target // 2 else 0
 
     def next(self, count: int, *, free: Mapping[str, int]) -> list[Claim]:
         """Return those that are to start next, at most so many of each backend, without removing them."""
         chosen: list[Claim] = []
         left = dict(free)
-        for claim in self._claims:
-            if len(chosen) == count:
-                break
-            if left.get(claim.backend, 0) > 0:
-                left[claim.backend] -= 1
+        precedence = self._precedence.copy()
+        scans = {priority: self._startable(priority, left) for priority in self._levels}
+        while scans and len(chosen) < count:
+            priority = precedence.choose(scans)
+            claim = next(scans[priority], None)
+            if claim is None:
+                del scans[priority]
+            else:
+                precedence.note(priority)
                 chosen.append(claim)
         return chosen
 
+    def _startable(self, priority: int, left: dict[str, int]) -> Iterator[Claim]:
+        """Yield claims of backends that have connections left, which gives them one each."""
+        for claim in self._levels[priority].values():
+            if left.get(claim.backend, 0) > 0:
+                left[claim.backend] -= 1
+                yield claim
+
     @property
     def backends(self) -> set[str]:
-        return {claim.backend for claim in self._claims}
+        return {claim.backend for claim in self}
+
+    def lowest(self, *, besides: Iterable[Claim] = ()) -> dict[str, int]:
+        """Return the lowest priority that waits for each backend, when those `besides` are about to start."""
+        leaving = {claim.attempt_id for claim in besides}
+        return {claim.backend: claim.priority for claim in self if claim.attempt_id not in leaving}
 
     def add(self, claims: Iterable[Claim]) -> None:
-        self._claims = sorted([*self._claims, *claims], key=lambda claim: -claim.priority)
+        for claim in claims:
+            self._levels.setdefault(claim.priority, {})[claim.attempt_id] = claim
 
     def remove(self, claims: Iterable[Claim]) -> None:
-        gone = {claim.attempt_id for claim in claims}
-        if gone:
-            self._claims = [claim for claim in self._claims if claim.attempt_id not in gone]
+        for claim in claims:
+            level = self._levels.get(claim.priority, {})
+            if level.pop(claim.attempt_id, None):
+                self._precedence.note(claim.priority)
+                if not level:
+                    del self._levels[claim.priority]
 
     def count_sent(self, sent: Iterable[str]) -> None:
         """Learn how fast the connections to each backend are."""

@@ -21,6 +21,7 @@ from mailqueue.queue.work import is_out_of_memory, work
 from mailqueue.sender.breaker import PASSING_SECONDS, Breaker
 from mailqueue.sender.clock import boot_time
 from mailqueue.sender.conclude import conclude, discreet
+from mailqueue.sender.cursors import Cursors
 from mailqueue.sender.jobs import Job
 from mailqueue.sender.limits import Limits
 from mailqueue.sender.look import look
@@ -52,6 +53,7 @@ class Turn:
         """What each backend said lately."""
         self._busy_count = busy_count
         self.share = Share(options=options, limits=self.limits)
+        self._cursors = Cursors()
         self._starter = Starter(options=options, configuration=configuration, limits=self.limits)
 
     def run(self, plan: Plan) -> Effects:
@@ -73,17 +75,21 @@ class Turn:
             if plan.is_showing_up or plan.rooms is not None:
                 self.share.show_up(cursor, effects)
             if plan.rooms is not None:
-                self._look(cursor, plan.rooms, effects)
+                self._look(cursor, plan.rooms, plan.above, effects)
+        if plan.rooms is not None:
+            self._cursors = effects.found.cursors
         self.share.owe(effects.started)
         self.share.settle_up(plan.results)
         self.share.learn(effects)
         return effects
 
-    def _look(self, cursor: Any, rooms: dict[str, int], effects: Effects) -> None:
+    def _look(self, cursor: Any, rooms: dict[str, int], above: dict[str, int], effects: Effects) -> None:
         effects.found = look(
             cursor,
             rooms=rooms,
+            above=above,
             avoiding=effects.shut,
+            cursors=self._cursors,
             options=self.options,
             configuration=self.configuration,
         )

@@ -27,7 +27,7 @@ from mailqueue.sender.pool import Pool
 from mailqueue.sender.report import report
 from mailqueue.sender.turn import Turn
 
-OURS = ("lock_timeout", "idle_in_transaction_session_timeout")
+OURS = ("lock_timeout", "idle_in_transaction_session_timeout", "enable_seqscan", "enable_bitmapscan", "jit")
 """What a turn sets for its transaction, which here may be the test's."""
 LAST_MOMENT_SECONDS = 2
 

@@ -9,6 +9,7 @@ from post_office.models import STATUS, Email
 
 from mailqueue.models import Attempt, AttemptOutcome
 from mailqueue.queue.claim import Claim, claim
+from mailqueue.queue.lanes import START
 from mailqueue.queue.settle import Settlement
 
 SENDER = "host.1.a"
@@ -34,13 +35,13 @@ def claimed(
     """Claim due mail of the default backend."""
     return claim(
         cursor,
-        spellings=("", "default"),
+        begins={"": START, "default": START},
         priority=priority,
         limit=limit,
         backend="default",
         sender=sender,
         lease_seconds=lease_seconds,
-    )
+    ).claims
 
 
 def settlement(claim: Claim, outcome: AttemptOutcome = AttemptOutcome.SENT, **more: Any) -> Settlement:

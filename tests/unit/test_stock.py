@@ -71,3 +71,57 @@ def test_fast_connections_are_given_half_a_second_of_work_within_bounds(monkeypa
     stock.count_sent(["default"] * 1_000_000)
 
     assert (100, MOST) == (fast, stock.room("default", connections=2))
+
+
+def started(stock: Stock, count: int) -> list[int]:
+    """Start mails one at a time and return their priorities."""
+    priorities = []
+    for _ in range(count):
+        (claim,) = stock.next(1, free={"default": 1})
+        stock.remove([claim])
+        priorities.append(claim.priority)
+    return priorities
+
+
+def test_one_start_in_ten_is_of_a_lower_priority() -> None:
+    stock = Stock()
+    stock.add(claims(*range(100)))
+    stock.add(claims(*range(100, 200), priority=3))
+
+    assert ([3] * 9 + [1]) * 2 == started(stock, 20)
+
+
+def test_mails_that_start_together_share_as_those_that_start_one_by_one() -> None:
+    stock = Stock()
+    stock.add(claims(*range(20)))
+    stock.add(claims(*range(100, 120), priority=3))
+
+    assert [3] * 9 + [1] == [claim.priority for claim in stock.next(10, free={"default": 10})]
+
+
+def test_what_is_asked_for_above_a_priority_does_not_count_what_is_not() -> None:
+    stock = Stock()
+    stock.add(claims(1, 2, 3, 4))
+    stock.add(claims(5, priority=3))
+
+    assert (0, 3) == (stock.room("default", connections=2), stock.room("default", connections=2, above=1))
+
+
+def test_the_stock_knows_the_lowest_priority_that_waits_for_each_backend() -> None:
+    stock = Stock()
+    stock.add(claims(1, priority=3))
+    stock.add(claims(2, priority=1))
+    stock.add(claims(3, priority=2, backend="other"))
+
+    assert ({"default": 1, "other": 2}, {"default": 3, "other": 2}) == (
+        stock.lowest(),
+        stock.lowest(besides=claims(2, priority=1)),
+    )
+
+
+def test_a_removal_of_what_is_not_there_changes_nothing() -> None:
+    stock = Stock()
+    stock.add(claims(1))
+    stock.remove(claims(2, 3, priority=3))
+
+    assert [1] == [claim.attempt_id for claim in stock]
