@@ -68,20 +68,19 @@ class SourceMessage(EmailMessage):
         return message
 
 
-def load(email_ids: Iterable[int], *, using: str) -> dict[int, Mail]:
+def load(email_ids: Iterable[int], *, using: str, cursor: Any = None) -> dict[int, Mail]:
     """Read mail with all that is needed to send it, so that nothing is left to ask the database for.
 
     Usual mails come as plain values, all others as rows. `to`, `cc` and `bcc` are split as RFC 5322 says, not at every
-    comma.
+    comma. Without a cursor, one is opened.
     """
     wanted = list(email_ids)
     mails: dict[int, Mail] = {}
     if not wanted:
         return mails
-    with connections[using].cursor() as cursor:
-        for mail in read_plain(cursor, wanted):
-            mails[mail.pk] = mail
-            _split(mail)
+    for mail in read_plain(cursor or connections[using].cursor(), wanted):
+        mails[mail.pk] = mail
+        _split(mail)
     if others := [pk for pk in wanted if pk not in mails]:
         mails |= load_rows(others, using=using)
     return mails

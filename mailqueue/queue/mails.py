@@ -19,6 +19,9 @@ WHERE e.id = ANY(%s::bigint[]) AND e.template_id IS NULL
   AND NOT EXISTS (SELECT FROM post_office_attachment_emails l WHERE l.email_id = e.id)
 """
 
+HEADERS = 9
+"""Where they stand in a row of that."""
+
 
 @dataclass(slots=True)
 class PlainMail:
@@ -67,7 +70,10 @@ class PlainMail:
 def read_plain(cursor: Any, email_ids: Iterable[int]) -> list[PlainMail]:
     """Return those of these mails that are all in their rows. Their lists of addresses are not split yet."""
     cursor.execute(READ, [list(email_ids)])
-    return [
-        PlainMail(*columns, headers=None if headers is None else json.loads(headers), expires_at=expires_at)
-        for *columns, headers, expires_at in cursor.fetchall()
-    ]
+    return [PlainMail(*_with_headers(list(row))) for row in cursor.fetchall()]
+
+
+def _with_headers(row: list[Any]) -> list[Any]:
+    if row[HEADERS] is not None:
+        row[HEADERS] = json.loads(row[HEADERS])
+    return row

@@ -5,14 +5,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-ALIVE_SECONDS = 30
+ALIVE_SECONDS = 45
 """A sender that was not seen for so long has no share."""
 REMEMBERED_DAYS = 1
 
+# The others are read as they were before it, and so without this sender where it is new.
 NOTE = """
-INSERT INTO mailqueue_senderprocess (name, host, version, backends, connection_count, started_at, seen_at)
-VALUES (%s, %s, %s, %s::jsonb, %s, clock_timestamp(), clock_timestamp())
-ON CONFLICT (name) DO UPDATE SET seen_at = excluded.seen_at
+WITH noted AS (
+    INSERT INTO mailqueue_senderprocess (name, host, version, backends, connection_count, started_at, seen_at)
+    VALUES (%s, %s, %s, %s::jsonb, %s, clock_timestamp(), clock_timestamp())
+    ON CONFLICT (name) DO UPDATE SET seen_at = excluded.seen_at
+    RETURNING name, backends, connection_count
+)
+SELECT name, backends, connection_count FROM noted UNION ALL
+SELECT s.name, s.backends, s.connection_count FROM mailqueue_senderprocess s
+WHERE s.seen_at > clock_timestamp() - %s * interval '1 second' AND s.name <> ALL (SELECT name FROM noted)
+ORDER BY name
 """
 FORGET_OLD = "DELETE FROM mailqueue_senderprocess WHERE seen_at < now() - %s * interval '1 day'"
 LEAVE = "DELETE FROM mailqueue_senderprocess WHERE name = %s"
@@ -37,9 +45,10 @@ class Presence:
 
 def note_alive(
     cursor: Any, *, name: str, host: str, version: str, backends: Sequence[str], connection_count: int
-) -> None:
-    """Say that this sender lives."""
-    cursor.execute(NOTE, [name, host, version, json.dumps(list(backends)), connection_count])
+) -> list[Presence]:
+    """Say that this sender lives, and return all who do, in the order that their shares follow."""
+    cursor.execute(NOTE, [name, host, version, json.dumps(list(backends)), connection_count, ALIVE_SECONDS])
+    return _presence(cursor)
 
 
 def forget_old(cursor: Any) -> None:
@@ -55,6 +64,10 @@ def leave(cursor: Any, *, name: str) -> None:
 def read_presence(cursor: Any) -> list[Presence]:
     """Return the senders that are alive, in the order that their shares follow."""
     cursor.execute(ALIVE, [ALIVE_SECONDS])
+    return _presence(cursor)
+
+
+def _presence(cursor: Any) -> list[Presence]:
     return [Presence(name, tuple(json.loads(backends)), count) for name, backends, count in cursor.fetchall()]
 
 

@@ -13,7 +13,8 @@ LIMIT = 500
 REAP = """
 WITH dead AS MATERIALIZED (
     SELECT a.id, a.email_id, a.started_at FROM mailqueue_attempt a JOIN post_office_email e ON e.id = a.email_id
-    WHERE a.finished_at IS NULL AND (a.lease_until < clock_timestamp() OR a.sender = ANY(%s)) AND NOT a.id = ANY(%s)
+    WHERE a.finished_at IS NULL AND (a.lease_until < clock_timestamp() OR a.sender = ANY(%s::text[]))
+      AND NOT a.id = ANY(%s::bigint[])
     ORDER BY a.id LIMIT %s FOR NO KEY UPDATE OF a, e SKIP LOCKED
 ), returned AS (
     DELETE FROM mailqueue_attempt WHERE id IN (SELECT id FROM dead WHERE started_at IS NULL) RETURNING email_id
@@ -25,6 +26,12 @@ SELECT email_id, false FROM returned UNION ALL SELECT email_id, true FROM unknow
 """
 
 
+ANY_DEAD = """
+SELECT EXISTS (SELECT FROM mailqueue_attempt
+    WHERE finished_at IS NULL AND lease_until < clock_timestamp() AND NOT id = ANY(%s::bigint[]))
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Reaped:
     """Mails whose claim was taken away from a dead sender."""
@@ -33,6 +40,12 @@ class Reaped:
     """Nothing was sent: they are in the queue again."""
     unknown: list[int]
     """They had been started: nobody knows whether the server took them."""
+
+
+def is_any_dead(cursor: Any, *, besides: Sequence[int] = ()) -> bool:
+    """Whether there is a claim whose lease has ended; those `besides` are not meant."""
+    cursor.execute(ANY_DEAD, [list(besides)])
+    return bool(cursor.fetchone()[0])
 
 
 def reap(

@@ -14,28 +14,29 @@ from mailqueue.queue.wipe import wipe
 # An attempt that is still open is nobody else's, and its sender knows best, also after the lease has ended. What a
 # reaper has declared unknown meanwhile takes one thing only: that the server accepted the mail. The predicates keep
 # away from the partial index on `finished_at`.
-CLOSE = """
-UPDATE mailqueue_attempt a SET
-    finished_at = coalesce(a.finished_at, clock_timestamp()), outcome = g.outcome, is_counted = g.is_counted,
-    stage = g.stage,
-    reply_code = g.reply_code, enhanced_code = g.enhanced_code, reply = g.reply, error = g.error,
-    recipients = g.recipients, queue_id = g.queue_id
-FROM unnest(%s::bigint[], %s::uuid[], %s::text[], %s::boolean[], %s::text[], %s::int[], %s::text[], %s::text[],
-            %s::text[], %s::jsonb[], %s::text[], %s::boolean[])
-    AS g(id, token, outcome, is_counted, stage, reply_code, enhanced_code, reply, error, recipients, queue_id,
-         is_accepted)
-WHERE a.id = g.id AND a.token = g.token AND (a.outcome IS NULL OR (a.outcome = 'unknown' AND g.is_accepted))
-RETURNING a.id
-"""
-
+#
 # A proof that comes late is of no more interest where a later attempt has an end of its own: what was ordered since
 # then is not taken back.
-SENT = f"""
-UPDATE post_office_email e SET status = {STATUS.sent}, last_updated = now()
-FROM unnest(%s::bigint[], %s::bigint[]) AS g(email_id, attempt_id)
-WHERE e.id = g.email_id AND NOT EXISTS (
-    SELECT FROM mailqueue_attempt later WHERE later.email_id = g.email_id AND later.id > g.attempt_id
-        AND later.outcome IN ('{AttemptOutcome.SENT}', '{AttemptOutcome.PARTLY_SENT}'))
+CLOSE = f"""
+WITH given AS MATERIALIZED (
+    SELECT * FROM json_to_recordset(%s::json) AS g(id bigint, token uuid, outcome text, is_counted boolean, stage text,
+        reply_code int, enhanced_code text, reply text, error text, recipients jsonb, queue_id text,
+        is_accepted boolean, is_sent boolean)
+), closed AS (
+    UPDATE mailqueue_attempt a SET
+        finished_at = coalesce(a.finished_at, clock_timestamp()), outcome = g.outcome, is_counted = g.is_counted,
+        stage = g.stage, reply_code = g.reply_code, enhanced_code = g.enhanced_code, reply = g.reply, error = g.error,
+        recipients = g.recipients, queue_id = g.queue_id
+    FROM given g
+    WHERE a.id = g.id AND a.token = g.token AND (a.outcome IS NULL OR (a.outcome = 'unknown' AND g.is_accepted))
+    RETURNING a.id, a.email_id, g.is_sent
+), sent AS (
+    UPDATE post_office_email e SET status = {STATUS.sent}, last_updated = now() FROM closed c
+    WHERE c.is_sent AND e.id = c.email_id AND NOT EXISTS (
+        SELECT FROM mailqueue_attempt later WHERE later.email_id = c.email_id AND later.id > c.id
+            AND later.outcome IN ('{AttemptOutcome.SENT}', '{AttemptOutcome.PARTLY_SENT}'))
+)
+SELECT id FROM closed
 """
 
 # The last try comes a minute before the mail expires, and after that one none; NULL counts for nothing in least().
@@ -84,7 +85,7 @@ class LogLevel(IntEnum):
     EVERYTHING = 2
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Settlement:
     """How to close one attempt, and what to do with its mail.
 
@@ -133,9 +134,6 @@ def settle(
         return set()
     closed_ids = _close(cursor, settlements)
     closed = [s for s in settlements if s.attempt_id in closed_ids]
-    sent = [s for s in closed if s.is_sent]
-    if sent:
-        cursor.execute(SENT, [[s.email_id for s in sent], [s.attempt_id for s in sent]])
     retried = [s for s in closed if s.retry_after is not None]
     if retried:
         cursor.execute(
@@ -170,22 +168,26 @@ def stop(cursor: Any, stops: Iterable[tuple[int, StopReason, str]], *, by: str) 
 
 
 def _close(cursor: Any, settlements: Sequence[Settlement]) -> set[int]:
-    columns = [
-        [s.attempt_id for s in settlements],
-        [s.token for s in settlements],
-        [str(s.outcome) for s in settlements],
-        [s.is_counted for s in settlements],
-        [s.stage for s in settlements],
-        [s.reply_code for s in settlements],
-        [s.enhanced_code for s in settlements],
-        [s.reply for s in settlements],
-        [s.error for s in settlements],
-        [None if s.recipients is None else json.dumps(s.recipients) for s in settlements],
-        [s.queue_id for s in settlements],
-        [s.is_accepted for s in settlements],
-    ]
-    cursor.execute(CLOSE, columns)
+    cursor.execute(CLOSE, [json.dumps([_given(s) for s in settlements])])
     return {attempt_id for (attempt_id,) in cursor.fetchall()}
+
+
+def _given(s: Settlement) -> dict[str, Any]:
+    return {
+        "id": s.attempt_id,
+        "token": s.token,
+        "outcome": s.outcome.value,
+        "is_counted": s.is_counted,
+        "stage": s.stage,
+        "reply_code": s.reply_code,
+        "enhanced_code": s.enhanced_code,
+        "reply": s.reply,
+        "error": s.error,
+        "recipients": s.recipients,
+        "queue_id": s.queue_id,
+        "is_accepted": s.is_accepted,
+        "is_sent": s.is_sent,
+    }
 
 
 def _log(cursor: Any, closed: Sequence[Settlement], *, log_level: LogLevel) -> None:

@@ -5,16 +5,22 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any, Protocol
 
+import psycopg
 from django.db import Error, InterfaceError, OperationalError, connections, transaction
 
 LOCK_TIMEOUT = "500ms"
 """How long a sender waits for a row that somebody else has locked: a console left open must not stop the mail."""
 IDLE_TIMEOUT = "10s"
 """How long a sender that was stopped, or cut off, in a transaction may keep rows locked: the server ends it then."""
+PLANNING = {"enable_seqscan": "off", "enable_bitmapscan": "off", "jit": "off"}
+"""A plan that was made and kept while the tables were all but empty must serve when they are full."""
 
-DATABASE_CLASSES = frozenset({"08", "25", "40", "42", "53", "57", "58"})
-"""SQLSTATE classes that are about the database as a whole: connection, read-only, deadlock, missing tables, full."""
+DATABASE_CLASSES = frozenset({"08", "0A", "25", "26", "40", "42", "53", "57", "58"})
+"""SQLSTATE classes that are about the database as a whole: connection, read-only, deadlock, missing tables, full; and
+statements that were prepared before a migration changed what they give (0A), or by another connection (26)."""
 CANCELLED_STATEMENT = "57014"
+NEVER_BY_ITSELF = 1_000_000_000
+"""How often a statement is executed before psycopg prepares it unasked."""
 
 
 class Watch(Protocol):
@@ -44,15 +50,83 @@ def watching(using: str) -> AbstractContextManager[None]:
     return nullcontext() if watch is None else watch.over(connections[using])
 
 
+class Statements:
+    """A cursor that has the server prepare what it executes: parsed and planned once for the life of a connection."""
+
+    def __init__(self, connection: Any) -> None:
+        self.db = connection
+        """Django's connection."""
+        self._cursor = psycopg.Cursor(connection.connection)
+
+    def execute(self, sql: str, parameters: Any = None) -> None:
+        self._cursor.execute(sql.encode(), parameters, prepare=True)  # bytes: psycopg takes no made-up str for SQL
+
+    def fetchone(self) -> Any:
+        return self._cursor.fetchone()
+
+    def fetchall(self) -> list[Any]:
+        return self._cursor.fetchall()
+
+    @property
+    def rowcount(self) -> int:
+        return self._cursor.rowcount
+
+
+def _settings(scope: str, *, lock_timeout: str) -> str:
+    wanted = {"lock_timeout": lock_timeout, "idle_in_transaction_session_timeout": IDLE_TIMEOUT} | PLANNING
+    return "; ".join(f"SET {scope} {name} = '{value}'" for name, value in wanted.items())
+
+
+_direct: ContextVar[Any] = ContextVar("mailqueue_direct", default=None)
+"""The connection (psycopg's) of this thread that no pooler shares out among others."""
+
+
+def settle_in(using: str) -> bool:
+    """Connect, and have this thread work on that connection in the fastest way if it is the server's own session.
+
+    Then statements are prepared and the time-outs are set once. Behind a pooler both would be somebody else's as
+    well; such a connection has been given another process number than the server's. Returns whether it is direct.
+    """
+    _direct.set(None)
+    connection = connections[using]
+    if connection.settings_dict.get("DISABLE_SERVER_SIDE_CURSORS"):
+        return False
+    with watching(using), connection.cursor() as cursor:
+        raw: Any = connection.connection
+        cursor.execute("SELECT pg_backend_pid()")
+        if cursor.fetchone() != (raw.info.backend_pid,):
+            return False
+        cursor.execute(_settings("SESSION", lock_timeout=LOCK_TIMEOUT))
+    # Django's own statements are not prepared: it never asks for it, and none is repeated so often.
+    raw.prepare_threshold = NEVER_BY_ITSELF
+    _direct.set(raw)
+    return True
+
+
 @contextmanager
 def work(using: str, *, lock_timeout: str = LOCK_TIMEOUT) -> Iterator[Any]:
     """Open a transaction and give a cursor on it."""
-    with watching(using), transaction.atomic(using=using), connections[using].cursor() as cursor:
-        cursor.execute(
-            f"SET LOCAL lock_timeout = '{lock_timeout}'; "
-            f"SET LOCAL idle_in_transaction_session_timeout = '{IDLE_TIMEOUT}'"
-        )
-        yield cursor
+    connection: Any = connections[using]
+    with watching(using), transaction.atomic(using=using):
+        if lock_timeout == LOCK_TIMEOUT and connection.connection is _direct.get() is not None:
+            with connection.wrap_database_errors:
+                yield Statements(connection)
+            return
+        with connection.cursor() as cursor:
+            cursor.execute(_settings("LOCAL", lock_timeout=lock_timeout))
+            yield cursor
+
+
+@contextmanager
+def glance(using: str) -> Iterator[Any]:
+    """Give a cursor for single statements that are each a transaction by themselves, where there is little to do."""
+    connection: Any = connections[using]
+    if connection.connection is None or connection.connection is not _direct.get():
+        with work(using) as cursor:
+            yield cursor
+        return
+    with watching(using), connection.wrap_database_errors:
+        yield Statements(connection)
 
 
 def is_databases_trouble(error: Exception) -> bool:

@@ -32,6 +32,8 @@ def conclude(
     `unknown_outcome` is what the mail's caller asked for, instead of what the setting says. `others_pass` says that
     the backend takes other mail meanwhile.
     """
+    if outcome.verdict == Verdict.SENT and not (outcome.recipients or history.refused):
+        return _settlement(claim, outcome, AttemptOutcome.SENT, is_accepted=True)
     if outcome.verdict == Verdict.UNKNOWN:
         results = results_of(outcome, recipients=recipients) if outcome.recipients else None
         is_resent = may_resend(history, earlier=0, wish=unknown_outcome, configuration=configuration)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from django.db import Error, ProgrammingError, connections
 
 from mailqueue.queue.release import release_all_but
-from mailqueue.queue.work import is_databases_trouble, work
+from mailqueue.queue.work import is_databases_trouble, settle_in, work
 from mailqueue.sender.listen import Listener
 from mailqueue.sender.log import instrument, logger, told
 from mailqueue.sender.options import Options
@@ -66,6 +66,7 @@ class Database:
         self._tried_at = time.monotonic()
         self.close()
         self._listener.attach()
+        settle_in(self._options.using)
         self._return_orphans(known_attempts)
 
     def _note_absence(self, error: Error) -> None:

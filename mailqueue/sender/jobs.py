@@ -4,12 +4,12 @@ import threading
 import time
 from dataclasses import dataclass, field
 
-from post_office.models import Email
-
 from mailqueue.delivery.letter import Letter
 from mailqueue.models import MailOptions
+from mailqueue.outbox.messages import Mail
 from mailqueue.queue.claim import Claim
 from mailqueue.queue.history import History
+from mailqueue.queue.settle import Settlement
 from mailqueue.sender.clock import boot_time
 
 
@@ -46,11 +46,13 @@ class Job:
     """One started attempt on its way."""
 
     claim: Claim
-    email: Email
+    email: Mail
     letter: Letter
     history: History
     lease: Lease
     started_at: float = field(default_factory=time.monotonic)
+    accepted_as: Settlement | None = None
+    """How to settle it, as it stands in the journal: the server took the mail."""
     options: MailOptions | None = field(init=False)
     """What the caller asked for; read with the mail, so that threads without a database may look."""
 
@@ -67,7 +69,7 @@ class Job:
         return self.options is not None and self.options.wiped_at is not None
 
 
-def options_of(email: Email) -> MailOptions | None:
+def options_of(email: Mail) -> MailOptions | None:
     """Return what the caller of a loaded mail asked for, if anything."""
     options: MailOptions | None = getattr(email, "mailqueue_options", None)
     return options

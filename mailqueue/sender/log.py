@@ -5,6 +5,8 @@ import logging
 import re
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,7 +24,9 @@ logger = logging.getLogger("mailqueue.sender")
 
 def instrument(event: str, *, level: int = logging.INFO, **fields: Any) -> None:
     """Log an event with its fields; the one seam through which the sender speaks."""
-    logger.log(level, event, extra={"fields": fields})
+    if logger.isEnabledFor(level):
+        # Not by log(), which looks for its caller's file and line each time; the event's name says where it is from.
+        logger.handle(logger.makeRecord(logger.name, level, "", 0, event, (), None, extra={"fields": fields}))
 
 
 def without_addresses(text: str) -> str:
@@ -58,6 +62,44 @@ def told_with_traceback(error: BaseException | None) -> str:
     return "\n\n".join(lines)
 
 
+class GatheringHandler(logging.StreamHandler[Any]):
+    """Writes what is logged in one turn at once: a line by itself would let go of the interpreter each time."""
+
+    def __init__(self, stream: Any) -> None:
+        super().__init__(stream)
+        self._gathered: list[str] | None = None
+
+    @contextmanager
+    def gathering(self) -> Iterator[None]:
+        """Within, keep the lines; write them at the end."""
+        self.acquire()
+        try:
+            self._gathered = []
+            yield
+        finally:
+            lines, self._gathered = self._gathered, None
+            with suppress(OSError, ValueError):  # nobody reads it any more
+                self.stream.write("".join(lines or ()))
+                self.flush()
+            self.release()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self._gathered is None:
+            super().emit(record)
+            return
+        try:
+            self._gathered.append(self.format(record) + self.terminator)
+        except Exception:  # noqa: BLE001 - as every handler
+            self.handleError(record)
+
+
+def gathering() -> AbstractContextManager[None]:
+    """Within, have what is logged written at once, at the end."""
+    handlers = logging.getLogger("mailqueue").handlers
+    found = next((handler for handler in handlers if isinstance(handler, GatheringHandler)), None)
+    return nullcontext() if found is None else found.gathering()
+
+
 class TextFormatter(logging.Formatter):
     """2026-11-21T08:00:00.123Z INFO mail.sent email=1 attempt=1."""
 
@@ -82,7 +124,7 @@ FORMATTERS = {"text": TextFormatter, "json": JsonFormatter}
 
 def set_up_logging(log_format: str) -> None:
     """Send mailqueue's events to standard error in this format, whatever LOGGING says about the rest."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = GatheringHandler(sys.stderr)
     handler.setFormatter(FORMATTERS[log_format]())
     root = logging.getLogger("mailqueue")
     root.handlers = [handler]

@@ -229,6 +229,7 @@ class Sender:
         conclusion = self._turn.conclusion(job, outcome)
         if conclusion.is_accepted:
             reach("accepted")
+            job.accepted_as = conclusion
             self._journal.write(Acceptance.of(conclusion))
             reach("journaled")
 

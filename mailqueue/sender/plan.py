@@ -30,9 +30,13 @@ class Plan:
     """It is time to say that this sender lives."""
 
     @property
+    def is_look(self) -> bool:
+        """No mail that this sender has is touched."""
+        return not (self.results or self.starting or self.returning or self.renewing or self.renewing_stock)
+
+    @property
     def is_empty(self) -> bool:
-        is_idle = not (self.results or self.starting or self.returning or self.renewing or self.renewing_stock)
-        return is_idle and self.rooms is None and not self.is_showing_up
+        return self.is_look and self.rooms is None and not self.is_showing_up
 
     def parts(self) -> list["Plan"]:
         """Return plans of one mail each that come to the same. Looking for more is left out."""

@@ -9,9 +9,9 @@ from django.db import Error
 
 from mailqueue.conf import Configuration
 from mailqueue.queue.keys import forget_old_keys
-from mailqueue.queue.reap import Reaped, reap
+from mailqueue.queue.reap import Reaped, is_any_dead, reap
 from mailqueue.queue.settle import known_attempts, settle
-from mailqueue.queue.work import is_databases_trouble, work
+from mailqueue.queue.work import glance, is_databases_trouble, work
 from mailqueue.sender.journal import DeadJournal, Journal, dead_journals
 from mailqueue.sender.log import instrument, logger
 from mailqueue.sender.options import Options
@@ -91,6 +91,9 @@ class Reaper:
         _report(reaped)
 
     def _reap(self) -> None:
+        with glance(self._options.using) as cursor:
+            if not is_any_dead(cursor, besides=self._held()):
+                return
         with work(self._options.using) as cursor:
             reaped = reap(cursor, configuration=self._configuration, besides=self._held())
         _report(reaped)

@@ -4,7 +4,7 @@ import logging
 import time
 
 from mailqueue.models import AttemptOutcome
-from mailqueue.sender.log import instrument, without_addresses
+from mailqueue.sender.log import gathering, instrument, without_addresses
 from mailqueue.sender.plan import Effects
 
 LEVELS = {
@@ -15,6 +15,11 @@ LEVELS = {
 
 def report(effects: Effects) -> None:
     """Log what a committed turn did: one line a mail."""
+    with gathering():
+        _report(effects)
+
+
+def _report(effects: Effects) -> None:
     for job, settlement in effects.settlements:
         name = "attempt.unknown" if settlement.outcome == AttemptOutcome.UNKNOWN else f"mail.{settlement.outcome}"
         fields = {"stage": settlement.stage, "code": settlement.reply_code, "error": settlement.error}

@@ -24,7 +24,7 @@ from mailqueue.sender.options import Options
 from mailqueue.sender.plan import Effects, Result
 from mailqueue.version import __version__
 
-SHOW_UP_SECONDS = 10
+SHOW_UP_SECONDS = 15
 """How often a sender says that it lives."""
 CHARGED_AT_MOST = 100
 """So many recipients of one mail are charged when it starts. Not every server takes more in one message (RFC 5321,
@@ -92,7 +92,7 @@ class Share:
             introduce(cursor, [alias for alias in configured_aliases() if self._options.serves(alias)])
             forget_old(cursor)
         if is_due:
-            note_alive(
+            effects.presence = note_alive(
                 cursor,
                 name=self._options.sender,
                 host=socket.gethostname(),
@@ -100,7 +100,7 @@ class Share:
                 backends=self._options.backends,
                 connection_count=self._options.concurrency,
             )
-        if is_due or any(self._limits.most_connections(backend) is not None for backend in self._limits.health):
+        elif any(self._limits.most_connections(backend) is not None for backend in self._limits.health):
             effects.presence = read_presence(cursor)
         effects.showed_up = is_due
 

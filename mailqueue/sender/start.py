@@ -3,12 +3,10 @@
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from post_office.models import Email
-
 from mailqueue.conf import Configuration
 from mailqueue.models import AttemptOutcome, StopReason
 from mailqueue.outbox.identity import fix_identity
-from mailqueue.outbox.messages import letter_of, load, recipients_of
+from mailqueue.outbox.messages import Mail, letter_of, load, recipients_of
 from mailqueue.queue.claim import Claim
 from mailqueue.queue.health import probe_again
 from mailqueue.queue.history import History, read_histories
@@ -34,7 +32,7 @@ class Starter:
         if not claims:
             return []
         # Mails are locked before their attempts, as by those who cancel: in the other order the two could deadlock.
-        emails = load([claim.email_id for claim in claims], using=self._options.using)
+        emails = load([claim.email_id for claim in claims], using=self._options.using, cursor=cursor)
         fix_identity(emails.values(), using=self._options.using)
         live = start(cursor, claims, sender=self._options.sender, lease_seconds=self._lease_seconds)
         if left_out := [claim for claim in claims if claim.attempt_id not in live]:
@@ -65,7 +63,7 @@ class Starter:
             if claim.attempt_id in late:
                 instrument("mail.expired", email=claim.email_id, attempt=claim.number)
 
-    def _job(self, claim: Claim, email: Email, history: History, *, asked_at: float) -> Job:
+    def _job(self, claim: Claim, email: Mail, history: History, *, asked_at: float) -> Job:
         lease = Lease(asked_at=asked_at, seconds=self._lease_seconds)
         return Job(claim, email, letter_of(email, recipients=history.pending(recipients_of(email))), history, lease)
 

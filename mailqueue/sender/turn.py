@@ -17,7 +17,7 @@ from mailqueue.queue.history import History, read_histories
 from mailqueue.queue.release import release
 from mailqueue.queue.settle import Settlement, settle
 from mailqueue.queue.start import renew
-from mailqueue.queue.work import is_out_of_memory, work
+from mailqueue.queue.work import glance, is_out_of_memory, work
 from mailqueue.sender.breaker import PASSING_SECONDS, Breaker
 from mailqueue.sender.clock import boot_time
 from mailqueue.sender.conclude import conclude, discreet
@@ -59,10 +59,13 @@ class Turn:
     def run(self, plan: Plan) -> Effects:
         """Carry out the plan in one transaction. When it raises, nothing has happened, or the same plan may be
         carried out once more: a commit whose answer was lost does no harm.
+
+        A mere look needs no transaction: each of its statements may stand alone, and what is claimed by one that was
+        not heard of goes back as after a lost commit.
         """
         effects = Effects(asked_at=boot_time())
         starting = self.share.within_rate(plan.starting, effects)
-        with work(self.options.using) as cursor:
+        with (glance if plan.is_look else work)(self.options.using) as cursor:
             self._settle(cursor, plan.results, effects)
             self._renew(cursor, plan, effects)
             stranded = [claim for claim in starting if claim.backend in effects.shut]
@@ -130,7 +133,7 @@ class Turn:
         if not results:
             return
         results = [(job, _tellable(job, outcome)) for job, outcome in results]
-        settlements = [(job, self.conclusion(job, outcome)) for job, outcome in results]
+        settlements = [(job, job.accepted_as or self.conclusion(job, outcome)) for job, outcome in results]
         sensitive = {job.claim.email_id for job, _ in results if job.is_sensitive}
         closed = settle(cursor, [s for _, s in settlements], log_level=self.options.log_level, sensitive=sensitive)
         reach("settling")

@@ -104,6 +104,8 @@ def test_a_sender_that_wakes_up_after_three_leases_sends_nothing_that_another_ha
         old_sessions = server.connect_count
         with make.start() as other:
             wait_until(lambda: Attempt.objects.filter(pk__in=in_flight, outcome="unknown").count() == len(in_flight))
+            taken_over = Email.objects.filter(subject__in=in_flight.values())
+            wait_until(lambda: not taken_over.exclude(status=STATUS.sent).exists())
             wait_until(lambda: time.monotonic() > stopped_at + 3 * LEASE_SECONDS)
             resumed_at = time.monotonic()
             stopped.send(signal.SIGCONT)

@@ -2,31 +2,36 @@
 
 import socket
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Self
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 CHUNK = 65_536
+Change = Callable[[bytes], bytes]
+"""Sees what passes in one direction of one connection, and may change it."""
 POSTGRES_PORT = 5432
 
 
 class Link:
     """One connection of a client, and the one to the server that belongs to it."""
 
-    def __init__(self, client: socket.socket, server: socket.socket | None) -> None:
+    def __init__(
+        self, client: socket.socket, server: socket.socket | None, *, asked: Change, answered: Change
+    ) -> None:
         self.sockets = [client] if server is None else [client, server]
         self.is_dead = server is None
         """Nothing is forwarded on it any more, in either direction, and nobody is told."""
         if server is not None:
-            for source, target in ((client, server), (server, client)):
-                threading.Thread(target=self._pump, args=(source, target), daemon=True).start()
+            for source, target, change in ((client, server, asked), (server, client, answered)):
+                threading.Thread(target=self._pump, args=(source, target, change), daemon=True).start()
 
-    def _pump(self, source: socket.socket, target: socket.socket) -> None:
+    def _pump(self, source: socket.socket, target: socket.socket, change: Change) -> None:
         with suppress(OSError):
             while data := source.recv(CHUNK):
                 if self.is_dead:
                     return
-                target.sendall(data)
+                target.sendall(change(data))
         if not self.is_dead:
             self.close()
 
@@ -41,11 +46,18 @@ class TcpProxy:
     """Forwards to a TCP or Unix socket. Use it as a context manager.
 
     While it is frozen, what is open stays open and never carries anything again. Who connects then is let in and hears
-    nothing.
+    nothing. `asked` and `answered` make, for each connection, what sees and may change its traffic.
     """
 
-    def __init__(self, target: tuple[str, int] | str) -> None:
+    def __init__(
+        self,
+        target: tuple[str, int] | str,
+        *,
+        asked: Callable[[], Change] = lambda: bytes,
+        answered: Callable[[], Change] = lambda: bytes,
+    ) -> None:
         self._target = target
+        self._asked, self._answered = asked, answered
         self._is_frozen = False
         self._links: list[Link] = []
         self._lock = threading.Lock()
@@ -93,7 +105,8 @@ class TcpProxy:
             except OSError:
                 return
             with self._lock, suppress(OSError):
-                self._links.append(Link(client, None if self._is_frozen else self._connect()))
+                server = None if self._is_frozen else self._connect()
+                self._links.append(Link(client, server, asked=self._asked(), answered=self._answered()))
 
     def _connect(self) -> socket.socket:
         if isinstance(self._target, tuple):
