@@ -19,6 +19,8 @@ CONNECT_SECONDS = 15.0
 DATA_BLOCK_SECONDS = 120.0
 """For each block of `BLOCK_BYTES` (RFC 5321, section 4.5.3.2.5): a long message on a slow line may take longer."""
 FINAL_REPLY_SECONDS = 300.0
+JUST_NOW_SECONDS = 0.05
+"""A server that answered so lately is not asked whether it is still there."""
 BLOCK_BYTES = 65_536
 FINAL_DOT = b".\r\n"
 
@@ -73,7 +75,7 @@ class SmtpConnection(SmtpLine):
 
     def expect_no_more(self) -> None:
         """Find out before a transaction whether the server has said goodbye, or what nobody asked for."""
-        if not self._socket.has_news():
+        if not self._socket.has_news(since=JUST_NOW_SECONDS):
             return
         self.enter(Stage.MAIL, COMMAND_SECONDS)
         heard = self.hear()

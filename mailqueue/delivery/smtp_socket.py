@@ -4,12 +4,15 @@ import select
 import smtplib
 import socket
 import ssl
+import struct
 import time
 from contextlib import suppress
 
 RECEIVE_BYTES = 8_192
 LINE_BYTES = 8_192
 """A reply's line has at most 512 octets (RFC 5321, section 4.5.3.1.5); servers are not that exact."""
+LEAST_SECONDS = 0.001
+"""None at all would mean for ever."""
 REPLY_BYTES = 65_536
 """Of all lines of one reply together."""
 
@@ -36,7 +39,10 @@ class OutOfStepError(GarbledReplyError):
 
 
 class SmtpSocket:
-    """Sends, and reads replies. Never blocks but in a poll, whose limit costs nothing to change.
+    """Sends, and reads replies. Never blocks for longer than `seconds`.
+
+    In the clear, a reply is waited for in recv() itself: each call into the system lets go of the interpreter, and to
+    have it back among many busy threads takes longer than the call.
 
     Raises OSError and GarbledReplyError.
     """
@@ -47,6 +53,9 @@ class SmtpSocket:
         # The dot may follow the body in a packet of its own: Nagle would hold it for the server's delayed ACK, 40 ms.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._held, self._at = b"", 0
+        self._limit = 0.0
+        """What recv() was last told to wait for (seconds); 0 is for ever."""
+        self._heard_at = 0.0
         self._adopt(sock)
 
     @property
@@ -72,9 +81,16 @@ class SmtpSocket:
         with suppress(OSError):
             self._sock.close()
 
-    def has_news(self) -> bool:
-        """Whether the server has already said something more, or has closed. TLS hides what it has not delivered."""
-        return self._at < len(self._held) or (not self._is_encrypted and bool(self._readable.poll(0)))
+    def has_news(self, *, since: float = 0.0) -> bool:
+        """Whether the server has already said something more, or has closed. TLS hides what it has not delivered.
+
+        The socket is asked only where nothing was heard for `since` (seconds).
+        """
+        if self._at < len(self._held):
+            return True
+        if self._is_encrypted or time.monotonic() - self._heard_at < since:
+            return False
+        return bool(self._readable.poll(0))
 
     def send(self, data: bytes | memoryview) -> None:
         """Send all of it."""
@@ -87,7 +103,7 @@ class SmtpSocket:
         if self._at == len(self._held):
             self._held, self._at = b"", 0
         try:
-            return self._sock.send(data)
+            return self._sock.send(data, self._send_flags)
         except (*_NOT_YET, ssl.SSLWantWriteError):
             return 0
 
@@ -140,14 +156,27 @@ class SmtpSocket:
 
     def _receive(self, seconds: float) -> bytes:
         """Wait for octets; b"" when there will be no more."""
-        if not self._is_encrypted:
-            _wait(self._readable, seconds)
+        data = self._receive_encrypted(seconds) if self._is_encrypted else self._receive_clear(seconds)
+        self._heard_at = time.monotonic()
+        return data
+
+    def _receive_clear(self, seconds: float) -> bytes:
+        if seconds != self._limit:
+            whole, part = divmod(max(seconds, LEAST_SECONDS), 1)
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", int(whole), int(part * 1e6)))
+            self._limit = seconds
+        try:
+            return self._sock.recv(RECEIVE_BYTES)
+        except BlockingIOError:
+            raise TimeoutError("timed out") from None
+
+    def _receive_encrypted(self, seconds: float) -> bytes:
         deadline = 0.0
         while True:
             try:
                 data: bytes = self._sock.recv(RECEIVE_BYTES)
             except _NOT_YET:
-                # TLS has records of its own, and a socket that was readable may not be any more.
+                # TLS has records of its own: a socket that is readable may have nothing to read.
                 now = time.monotonic()
                 deadline = deadline or now + seconds
                 _wait(self._readable, deadline - now)
@@ -171,9 +200,11 @@ class SmtpSocket:
             rest = rest[self.send_some(rest) :]
 
     def _adopt(self, sock: socket.socket) -> None:
-        sock.setblocking(False)
         self._sock = sock
         self._is_encrypted = isinstance(sock, ssl.SSLSocket)
+        self._send_flags = 0 if self._is_encrypted else socket.MSG_DONTWAIT
+        self._limit, self._heard_at = 0.0, 0.0
+        sock.setblocking(not self._is_encrypted)
         self._held, self._at = b"", 0
         self._readable, self._writable = select.poll(), select.poll()
         self._readable.register(sock, select.POLLIN)

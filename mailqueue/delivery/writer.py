@@ -3,6 +3,8 @@
 It knows when it does not know: everything that is not certain is left to Django.
 """
 
+import hashlib
+import itertools
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -77,8 +79,7 @@ def _single(head: str, text: Text) -> bytes:
 def _alternatives(head: str, text: Text) -> bytes:
     plain_encoding, plain = encoded(text.body)
     html_encoding, html = encoded(text.html)
-    # As Python names its boundaries, but from a source that nobody can guess from other mails.
-    boundary = f"==============={secrets.randbits(63):019d}=="
+    boundary = _boundary()
     delimiter = f"\r\n--{boundary}".encode("ascii")
     if delimiter[2:] in plain or delimiter[2:] in html:
         raise UncertainError
@@ -96,6 +97,19 @@ def _alternatives(head: str, text: Text) -> bytes:
             b"--\r\n",
         )
     )
+
+
+_SECRET = secrets.token_bytes(32)
+_numbers = itertools.count()
+
+
+def _boundary() -> str:
+    """Name a boundary as Python does, but so that nobody can guess it from those of other mails.
+
+    The system's source of randomness would let go of the interpreter for each mail.
+    """
+    octets = hashlib.blake2b(b"%d" % next(_numbers), key=_SECRET, digest_size=8).digest()
+    return f"==============={int.from_bytes(octets) >> 1:019d}=="
 
 
 @lru_cache(maxsize=1)

@@ -81,6 +81,8 @@ class Agenda:
     def strand(self, shut: Collection[str]) -> None:
         """Set apart what waits for a backend that takes nothing now; the next turn hands it back."""
         outs = self._limits.outs(self.stock.backends)
+        if not (shut or outs):
+            return
         stranded = [c for c in self.stock if c.backend in shut or (c.backend in outs and not self._is_probing(c))]
         self.stock.remove(stranded)
         self.returning += stranded

@@ -50,7 +50,7 @@ class Acceptance:
 
     @classmethod
     def of(cls, settlement: Settlement) -> "Acceptance":
-        return cls(**{entry.name: getattr(settlement, entry.name) for entry in fields(cls)})
+        return cls(**{name: getattr(settlement, name) for name in NAMES})
 
     @classmethod
     def from_line(cls, line: bytes) -> "Acceptance":
@@ -64,10 +64,17 @@ class Acceptance:
             raise ValueError(line[:80]) from error
         return acceptance
 
+    def line(self) -> bytes:
+        values = {name: getattr(self, name) for name in NAMES}
+        return json.dumps(values).encode() + b"\n"
+
     def settlement(self) -> Settlement:
         """Return how to settle the attempt, also when it was declared unknown meanwhile."""
         values = asdict(self) | {"outcome": AttemptOutcome(self.outcome)}
         return Settlement(**values, is_accepted=True)
+
+
+NAMES = tuple(entry.name for entry in fields(Acceptance))
 
 
 def journal_folder(state_dir: Path, *, using: str) -> Path:
@@ -98,7 +105,7 @@ class Journal:
 
     def write(self, acceptance: Acceptance) -> None:
         """Append one acceptance. Called by the connections."""
-        line = json.dumps(asdict(acceptance)).encode() + b"\n"
+        line = acceptance.line()
         with self._lock:
             self._unsettled[acceptance.attempt_id] = line
             if self._is_whole:

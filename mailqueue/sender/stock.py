@@ -22,6 +22,8 @@ class Stock:
 
     def __init__(self) -> None:
         self._levels: dict[int, dict[int, Claim]] = {}
+        self._held: Counter[tuple[str, int]] = Counter()
+        """How many claims there are of each backend and priority: thousands may wait, and each turn asks."""
         self._precedence = Precedence()
         self._rates: Mapping[str, float] = {}
         self._sent: Counter[str] = Counter()
@@ -42,8 +44,8 @@ class Stock:
         """
         ahead = int(self._rates.get(backend, 0.0) * AHEAD_SECONDS)
         target = min(max(2 * connections, ahead), MOST) if connections else 0
-        held = sum(claim.backend == backend and claim.priority > above for claim in self)
-        left = held - sum(claim.backend == backend and claim.priority > above for claim in besides)
+        waiting = self._without(besides)
+        left = sum(waiting[lane] for lane in waiting if lane[0] == backend and lane[1] > above)
         return target - left if left <= target // 2 else 0
 
     def next(self, count: int, *, free: Mapping[str, int]) -> list[Claim]:
@@ -71,24 +73,29 @@ class Stock:
 
     @property
     def backends(self) -> set[str]:
-        return {claim.backend for claim in self}
+        return {backend for (backend, _), count in self._held.items() if count}
 
     def lowest(self, *, besides: Iterable[Claim] = ()) -> dict[str, int]:
         """Return the lowest priority that waits for each backend, when those `besides` are about to start."""
-        leaving = {claim.attempt_id for claim in besides}
-        return {claim.backend: claim.priority for claim in self if claim.attempt_id not in leaving}
+        waiting = self._without(besides)
+        return {backend: priority for backend, priority in sorted(waiting, reverse=True) if waiting[backend, priority]}
 
     def add(self, claims: Iterable[Claim]) -> None:
         for claim in claims:
             self._levels.setdefault(claim.priority, {})[claim.attempt_id] = claim
+            self._held[claim.backend, claim.priority] += 1
 
     def remove(self, claims: Iterable[Claim]) -> None:
         for claim in claims:
             level = self._levels.get(claim.priority, {})
             if level.pop(claim.attempt_id, None):
                 self._precedence.note(claim.priority)
+                self._held[claim.backend, claim.priority] -= 1
                 if not level:
                     del self._levels[claim.priority]
+
+    def _without(self, claims: Iterable[Claim]) -> Counter[tuple[str, int]]:
+        return self._held - Counter((claim.backend, claim.priority) for claim in claims)
 
     def count_sent(self, sent: Iterable[str]) -> None:
         """Learn how fast the connections to each backend are."""

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
+READ_BYTES = 4096
 PARENT_VARIABLE = "MAILQUEUE_SUPERVISOR"
 """Names, in the environment of a sender, the process that started it and must not be outlived."""
 
@@ -19,9 +20,16 @@ class Waker:
         self._read_fd, self.write_fd = os.pipe()
         os.set_blocking(self._read_fd, False)
         os.set_blocking(self.write_fd, False)
+        self._is_called = self._is_waiting = False
 
     def wake(self) -> None:
-        """Wake the loop; safe from any thread and from a signal handler."""
+        """Wake the loop; safe from any thread and from a signal handler.
+
+        Only one that waits needs the pipe: whoever sees that it does not has called before it looks.
+        """
+        self._is_called = True
+        if not self._is_waiting:
+            return
         with suppress(BlockingIOError):  # the pipe is full of wake-ups already
             os.write(self.write_fd, b"\0")
 
@@ -30,10 +38,13 @@ class Waker:
         poll = select.poll()  # select() refuses descriptors above 1023
         for fd in {self._read_fd, self._read_fd if besides is None else besides}:
             poll.register(fd, select.POLLIN)
-        poll.poll(max(timeout, 0) * 1000)
-        with suppress(BlockingIOError):
-            while os.read(self._read_fd, 4096):
-                pass
+        self._is_waiting = True
+        events = poll.poll(0 if self._is_called else max(timeout, 0) * 1000)
+        self._is_waiting = self._is_called = False
+        if any(fd == self._read_fd for fd, _ in events):
+            with suppress(BlockingIOError):
+                while len(os.read(self._read_fd, READ_BYTES)) == READ_BYTES:
+                    pass
 
     @contextmanager
     def signals(self, stop: "Stop") -> Iterator[None]:

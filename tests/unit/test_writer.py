@@ -287,7 +287,7 @@ def test_no_two_mails_have_one_boundary() -> None:
 
 
 def test_a_text_that_holds_the_boundary_is_left_to_django(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mailqueue.delivery.writer.secrets.randbits", lambda _: 7)
+    monkeypatch.setattr("mailqueue.delivery.writer._boundary", lambda: "===============0000000000000000007==")
     held = "--===============0000000000000000007=="
 
     assert (None, None) == (write(usual(body=held, html="x")), write(usual(body="x", html=f"x\n{held}--\n")))
