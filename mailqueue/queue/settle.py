@@ -17,6 +17,9 @@ from mailqueue.queue.wipe import wipe
 #
 # A proof that comes late is of no more interest where a later attempt has an end of its own: what was ordered since
 # then is not taken back.
+#
+# The statements of the loop are planned once, perhaps while the tables are empty, when reading them whole looks cheap.
+# Hence the arrays of ids, OFFSET 0, and `+ 0`: each leaves no other way than by the index meant.
 CLOSE = f"""
 WITH given AS MATERIALIZED (
     SELECT * FROM json_to_recordset(%s::json) AS g(id bigint, token uuid, outcome text, is_counted boolean, stage text,
@@ -28,13 +31,14 @@ WITH given AS MATERIALIZED (
         stage = g.stage, reply_code = g.reply_code, enhanced_code = g.enhanced_code, reply = g.reply, error = g.error,
         recipients = g.recipients, queue_id = g.queue_id
     FROM given g
-    WHERE a.id = g.id AND a.token = g.token AND (a.outcome IS NULL OR (a.outcome = 'unknown' AND g.is_accepted))
+    WHERE a.id = ANY (ARRAY(SELECT id FROM given)) AND a.id = g.id AND a.token = g.token
+      AND (a.outcome IS NULL OR (a.outcome = 'unknown' AND g.is_accepted))
     RETURNING a.id, a.email_id, g.is_sent
 ), sent AS (
     UPDATE post_office_email e SET status = {STATUS.sent}, last_updated = now() FROM closed c
-    WHERE c.is_sent AND e.id = c.email_id AND NOT EXISTS (
-        SELECT FROM mailqueue_attempt later WHERE later.email_id = c.email_id AND later.id > c.id
-            AND later.outcome IN ('{AttemptOutcome.SENT}', '{AttemptOutcome.PARTLY_SENT}'))
+    WHERE c.is_sent AND e.id = ANY (ARRAY(SELECT email_id FROM closed)) AND e.id = c.email_id AND NOT EXISTS (
+        SELECT FROM mailqueue_attempt later WHERE later.email_id = c.email_id AND later.id + 0 > c.id
+            AND later.outcome IN ('{AttemptOutcome.SENT}', '{AttemptOutcome.PARTLY_SENT}') OFFSET 0)
 )
 SELECT id FROM closed
 """
@@ -47,8 +51,9 @@ UPDATE post_office_email e SET status = {STATUS.requeued}, last_updated = now(),
         WHEN e.expires_at - interval '1 minute' > now() THEN e.expires_at - interval '1 minute'
         ELSE e.expires_at END),
     number_of_retries = coalesce(e.number_of_retries, 0) + g.is_counted::int
-FROM unnest(%s::bigint[], %s::float8[], %s::boolean[], %s::boolean[]) AS g(email_id, delay, is_counted, is_unknown)
-WHERE e.id = g.email_id AND e.status IN (2, 3)
+FROM unnest(%(ids)s::bigint[], %(delays)s::float8[], %(counted)s::boolean[], %(unknown)s::boolean[])
+    AS g(email_id, delay, is_counted, is_unknown)
+WHERE e.id = ANY (%(ids)s::bigint[]) AND e.id = g.email_id AND e.status IN (2, 3)
 """
 
 STOP = f"""
@@ -56,7 +61,9 @@ WITH given AS (
     SELECT * FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::text[]) AS g(email_id, reason, note, stopped_by)
 ), stopped AS (
     UPDATE post_office_email e SET status = {STATUS.failed}, last_updated = now()
-    FROM given WHERE e.id = given.email_id AND e.status IN (2, 3) RETURNING e.id
+    FROM given
+    WHERE e.id = ANY (ARRAY(SELECT email_id FROM given)) AND e.id = given.email_id AND e.status IN (2, 3)
+    RETURNING e.id
 )
 INSERT INTO mailqueue_mailstate (email_id, reason, note, stopped_by, stopped_at)
 SELECT email_id, reason, note, stopped_by, clock_timestamp() FROM given WHERE email_id IN (SELECT id FROM stopped)
@@ -67,8 +74,9 @@ ON CONFLICT (email_id) DO UPDATE SET reason = excluded.reason, note = excluded.n
 LOG = """
 INSERT INTO post_office_log (email_id, date, status, exception_type, message)
 SELECT e.id, now(), g.status, g.exception_type, g.message
-FROM unnest(%s::bigint[], %s::int[], %s::text[], %s::text[]) AS g(email_id, status, exception_type, message)
-JOIN post_office_email e ON e.id = g.email_id
+FROM unnest(%(ids)s::bigint[], %(statuses)s::int[], %(exceptions)s::text[], %(messages)s::text[])
+    AS g(email_id, status, exception_type, message)
+JOIN post_office_email e ON e.id = g.email_id WHERE e.id = ANY (%(ids)s::bigint[])
 """
 
 
@@ -138,12 +146,12 @@ def settle(
     if retried:
         cursor.execute(
             RETRY,
-            [
-                [s.email_id for s in retried],
-                [float(s.retry_after or 0) for s in retried],
-                [s.is_counted for s in retried],
-                [s.outcome == AttemptOutcome.UNKNOWN for s in retried],
-            ],
+            {
+                "ids": [s.email_id for s in retried],
+                "delays": [float(s.retry_after or 0) for s in retried],
+                "counted": [s.is_counted for s in retried],
+                "unknown": [s.outcome == AttemptOutcome.UNKNOWN for s in retried],
+            },
         )
     stop(cursor, [(s.email_id, s.stop, s.note) for s in closed if s.stop], by="")
     over = [s.email_id for s in closed if s.is_sent or s.stop == StopReason.EXPIRED]
@@ -197,12 +205,12 @@ def _log(cursor: Any, closed: Sequence[Settlement], *, log_level: LogLevel) -> N
         return
     cursor.execute(
         LOG,
-        [
-            [s.email_id for s in logged],
-            [STATUS.sent if s.is_sent else STATUS.failed for s in logged],
-            [s.error for s in logged],
-            [_text(s) for s in logged],
-        ],
+        {
+            "ids": [s.email_id for s in logged],
+            "statuses": [STATUS.sent if s.is_sent else STATUS.failed for s in logged],
+            "exceptions": [s.error for s in logged],
+            "messages": [_text(s) for s in logged],
+        },
     )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import psycopg
@@ -12,8 +13,11 @@ LOCK_TIMEOUT = "500ms"
 """How long a sender waits for a row that somebody else has locked: a console left open must not stop the mail."""
 IDLE_TIMEOUT = "10s"
 """How long a sender that was stopped, or cut off, in a transaction may keep rows locked: the server ends it then."""
-PLANNING = {"enable_seqscan": "off", "enable_bitmapscan": "off", "jit": "off"}
+PLANNING = {"enable_seqscan": "off", "enable_bitmapscan": "off", "jit": "off", "plan_cache_mode": "force_generic_plan"}
 """A plan that was made and kept while the tables were all but empty must serve when they are full."""
+FIRST_PLANS = (10, 100)
+PLANS_LAST = 1_000
+"""After so many transactions the statements are planned anew."""
 
 DATABASE_CLASSES = frozenset({"08", "0A", "25", "26", "40", "42", "53", "57", "58"})
 """SQLSTATE classes that are about the database as a whole: connection, read-only, deadlock, missing tables, full; and
@@ -77,8 +81,20 @@ def _settings(scope: str, *, lock_timeout: str) -> str:
     return "; ".join(f"SET {scope} {name} = '{value}'" for name, value in wanted.items())
 
 
-_direct: ContextVar[Any] = ContextVar("mailqueue_direct", default=None)
-"""The connection (psycopg's) of this thread that no pooler shares out among others."""
+@dataclass
+class Direct:
+    """The connection (psycopg's) of this thread that no pooler shares out among others."""
+
+    raw: Any
+    transaction_count: int = 0
+
+    @property
+    def is_to_plan_anew(self) -> bool:
+        """Whether the tables may have grown since the statements were planned, perhaps by much: they were empty once."""
+        return self.transaction_count in FIRST_PLANS or self.transaction_count % PLANS_LAST == 0
+
+
+_direct: ContextVar[Direct | None] = ContextVar("mailqueue_direct", default=None)
 
 
 def settle_in(using: str) -> bool:
@@ -99,8 +115,13 @@ def settle_in(using: str) -> bool:
         cursor.execute(_settings("SESSION", lock_timeout=LOCK_TIMEOUT))
     # Django's own statements are not prepared: it never asks for it, and none is repeated so often.
     raw.prepare_threshold = NEVER_BY_ITSELF
-    _direct.set(raw)
+    _direct.set(Direct(raw))
     return True
+
+
+def _direct_on(connection: Any) -> Direct | None:
+    direct = _direct.get()
+    return direct if direct is not None and direct.raw is connection.connection else None
 
 
 @contextmanager
@@ -108,20 +129,28 @@ def work(using: str, *, lock_timeout: str = LOCK_TIMEOUT) -> Iterator[Any]:
     """Open a transaction and give a cursor on it."""
     connection: Any = connections[using]
     with watching(using), transaction.atomic(using=using):
-        if lock_timeout == LOCK_TIMEOUT and connection.connection is _direct.get() is not None:
+        if lock_timeout == LOCK_TIMEOUT and (direct := _direct_on(connection)):
             with connection.wrap_database_errors:
-                yield Statements(connection)
+                yield _statements(connection, direct)
             return
         with connection.cursor() as cursor:
             cursor.execute(_settings("LOCAL", lock_timeout=lock_timeout))
             yield cursor
 
 
+def _statements(connection: Any, direct: Direct) -> Statements:
+    statements = Statements(connection)
+    direct.transaction_count += 1
+    if direct.is_to_plan_anew:
+        statements.execute("DISCARD PLANS")
+    return statements
+
+
 @contextmanager
 def glance(using: str) -> Iterator[Any]:
     """Give a cursor for single statements that are each a transaction by themselves, where there is little to do."""
     connection: Any = connections[using]
-    if connection.connection is None or connection.connection is not _direct.get():
+    if _direct_on(connection) is None:
         with work(using) as cursor:
             yield cursor
         return
