@@ -163,7 +163,9 @@ class SmtpSocket:
     def _receive_clear(self, seconds: float) -> bytes:
         if seconds != self._limit:
             whole, part = divmod(max(seconds, LEAST_SECONDS), 1)
-            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", int(whole), int(part * 1e6)))
+            self._sock.setsockopt(
+                socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", int(whole), int(part * 1e6))
+            )
             self._limit = seconds
         try:
             return self._sock.recv(RECEIVE_BYTES)

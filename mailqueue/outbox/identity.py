@@ -69,17 +69,25 @@ class _WithIdentity:
 def fix_identity(emails: Iterable[Email | PlainMail], *, using: str) -> None:
     """Give each loaded mail that others wrote the Message-ID and the Date it lacks, in the row and in the object."""
     for email in emails:
-        if not isinstance(email.headers, dict | None):
-            continue  # building it says so
+        if has_identity(email):
+            continue
         headers = dict(email.headers or {})
         names = {str(name).lower() for name in headers}
-        has_id = email.message_id or "message-id" in names
-        if getattr(email, "mailqueue_source", None) or (has_id and "date" in names):
-            continue
-        if not has_id:
+        if not (email.message_id or "message-id" in names):
             email.message_id = make_message_id(headers, domain=get_message_id_fqdn())
         if "date" not in names:
             headers["Date"] = format_datetime(timezone.now())
         email.headers = headers
         rows = Email.objects.using(using).filter(pk=email.pk)
         rows.update(message_id=email.message_id, headers=headers)
+
+
+def has_identity(email: Email | PlainMail) -> bool:
+    """Whether every try of a loaded mail has the same Message-ID and Date.
+
+    One that is damaged has: building it says what is wrong.
+    """
+    if not isinstance(email.headers, dict | None) or getattr(email, "mailqueue_source", None):
+        return True
+    names = {str(name).lower() for name in email.headers or ()}
+    return bool(email.message_id or "message-id" in names) and "date" in names

@@ -24,7 +24,8 @@ from mailqueue.outbox.octets import octets_of
 from mailqueue.outbox.parts import put_together, take_reply_to
 from mailqueue.outbox.soundness import check_columns, check_source
 from mailqueue.outbox.templates import prepare_message
-from mailqueue.queue.mails import PlainMail, read_plain
+from mailqueue.queue.mails import PlainMail, ask_for_plain, plain_mails
+from mailqueue.queue.work import Rows
 
 Mail: TypeAlias = Email | PlainMail
 """A mail that is about to be sent: a row, or what is known of a usual one without the ORM."""
@@ -68,17 +69,17 @@ class SourceMessage(EmailMessage):
         return message
 
 
-def load(email_ids: Iterable[int], *, using: str, cursor: Any = None) -> dict[int, Mail]:
+def load(email_ids: Iterable[int], *, using: str, plain: Rows | None = None) -> dict[int, Mail]:
     """Read mail with all that is needed to send it, so that nothing is left to ask the database for.
 
     Usual mails come as plain values, all others as rows. `to`, `cc` and `bcc` are split as RFC 5322 says, not at every
-    comma. Without a cursor, one is opened.
+    comma. `plain` is what `ask_for_plain` returned for the same ids, where that was done before.
     """
     wanted = list(email_ids)
     mails: dict[int, Mail] = {}
     if not wanted:
         return mails
-    for mail in read_plain(cursor or connections[using].cursor(), wanted):
+    for mail in plain_mails(plain or ask_for_plain(connections[using].cursor(), wanted)):
         mails[mail.pk] = mail
         _split(mail)
     if others := [pk for pk in wanted if pk not in mails]:

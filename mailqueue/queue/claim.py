@@ -10,7 +10,7 @@ from mailqueue.queue.lanes import Position
 # since vacuum last came is not stepped over again. OFFSET 0 keeps the planner from reading all open attempts first.
 DUE = """
 due_{n} AS MATERIALIZED (
-    SELECT e.id, coalesce(e.scheduled_time, e.created) AS due FROM post_office_email e
+    SELECT e.id, coalesce(e.scheduled_time, e.created) AS due, {identity} FROM post_office_email e
     WHERE e.backend_alias = %s::text AND coalesce(e.priority, 1) = %s::int AND e.status IN (2, 3)
       AND (coalesce(e.scheduled_time, e.created), e.id) > (%s::timestamptz, %s::bigint)
       AND coalesce(e.scheduled_time, e.created) <= now()
@@ -25,7 +25,7 @@ due_{n} AS MATERIALIZED (
 # the coalesce, and that nothing is in order, keep the planner from reading the whole of another index for a few ids.
 EARLY = """
 early_{n} AS MATERIALIZED (
-    SELECT e.id, coalesce(e.scheduled_time, e.created) AS due FROM post_office_email e
+    SELECT e.id, coalesce(e.scheduled_time, e.created) AS due, {identity} FROM post_office_email e
     WHERE e.id = ANY (ARRAY(
         SELECT ahead.id FROM (
             SELECT e.id, e.scheduled_time FROM post_office_email e
@@ -40,10 +40,12 @@ early_{n} AS MATERIALIZED (
     LIMIT %s::bigint FOR NO KEY UPDATE OF e SKIP LOCKED
 )"""
 
+IDENTITY = "e.message_id <> '' AND jsonb_exists(e.headers::jsonb, 'Date') AS has_identity"
+
 # Another sender may have claimed and settled between our snapshot and our lock; the index decides (DO NOTHING).
 CLAIM = """
 WITH {due}, chosen AS MATERIALIZED (
-    SELECT id, due FROM ({union}) AS candidates ORDER BY due, id LIMIT %s::bigint
+    SELECT id, due, has_identity FROM ({union}) AS candidates ORDER BY due, id LIMIT %s::bigint
 ), claimed AS (
     INSERT INTO mailqueue_attempt
         (email_id, number, token, sender, backend, claimed_at, lease_until, is_counted, stage, enhanced_code, reply,
@@ -56,8 +58,8 @@ WITH {due}, chosen AS MATERIALIZED (
 )
 SELECT a.id, a.email_id, a.number, a.token,
     (SELECT least(c.due, now())::text FROM chosen c ORDER BY c.due DESC, c.id DESC LIMIT 1),
-    (SELECT c.id FROM chosen c ORDER BY c.due DESC, c.id DESC LIMIT 1)
-FROM claimed a ORDER BY a.id
+    (SELECT c.id FROM chosen c ORDER BY c.due DESC, c.id DESC LIMIT 1), coalesce(c.has_identity, false)
+FROM claimed a JOIN chosen c ON c.id = a.email_id ORDER BY a.id
 """
 
 
@@ -73,6 +75,8 @@ class Claim:
     priority: int
     is_probe: bool = False
     """The one mail by which senders find out whether a backend that is shut answers again."""
+    has_identity: bool = False
+    """The row had its Message-ID and its Date when it was claimed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,13 +118,13 @@ def claim(
         ],
     )
     rows = cursor.fetchall()
-    claims = [Claim(row[0], row[1], row[2], str(row[3]), backend, priority, is_probe) for row in rows]
-    return Catch(claims, Position(*rows[-1][4:]) if rows and not is_probe else None)
+    claims = [Claim(row[0], row[1], row[2], str(row[3]), backend, priority, is_probe, row[6]) for row in rows]
+    return Catch(claims, Position(*rows[-1][4:6]) if rows and not is_probe else None)
 
 
 def statement(spelling_count: int) -> str:
     """Return the SQL that claims in a lane whose alias has so many spellings."""
     parts = range(spelling_count)
-    scans = [DUE.format(n=n) for n in parts] + [EARLY.format(n=n) for n in parts]
+    scans = [scan.format(n=n, identity=IDENTITY) for scan in (DUE, EARLY) for n in parts]
     names = [f"due_{n}" for n in parts] + [f"early_{n}" for n in parts]
-    return CLAIM.format(due=",".join(scans), union=" UNION ALL ".join(f"SELECT id, due FROM {name}" for name in names))
+    return CLAIM.format(due=",".join(scans), union=" UNION ALL ".join(f"TABLE {name}" for name in names))

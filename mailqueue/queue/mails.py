@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 
 from post_office.models import Email
 
+from mailqueue.queue.work import Rows, ask
+
 # A usual mail is all in its row: no attachment, no template to render, nothing kept beside it.
 # OFFSET 0 keeps the planner from reading those tables whole: see CLOSE.
 READ = """
@@ -70,8 +72,16 @@ class PlainMail:
 
 def read_plain(cursor: Any, email_ids: Iterable[int]) -> list[PlainMail]:
     """Return those of these mails that are all in their rows. Their lists of addresses are not split yet."""
-    cursor.execute(READ, [list(email_ids)])
-    return [PlainMail(*_with_headers(list(row))) for row in cursor.fetchall()]
+    return plain_mails(ask_for_plain(cursor, email_ids))
+
+
+def ask_for_plain(cursor: Any, email_ids: Iterable[int]) -> Rows:
+    """Read what `plain_mails` then makes."""
+    return ask(cursor, READ, [list(email_ids)])
+
+
+def plain_mails(rows: Rows) -> list[PlainMail]:
+    return [PlainMail(*_with_headers(list(row))) for row in rows()]
 
 
 def _with_headers(row: list[Any]) -> list[Any]:

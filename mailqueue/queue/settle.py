@@ -10,6 +10,7 @@ from post_office.models import STATUS
 
 from mailqueue.models import AttemptOutcome, StopReason
 from mailqueue.queue.wipe import wipe
+from mailqueue.queue.work import Rows, ask
 
 # An attempt that is still open is nobody else's, and its sender knows best, also after the lease has ended. What a
 # reaper has declared unknown meanwhile takes one thing only: that the server accepted the mail. The predicates keep
@@ -131,16 +132,18 @@ def settle(
     *,
     log_level: LogLevel = LogLevel.FAILURES,
     sensitive: Collection[int] | None = None,
+    closing: Rows | None = None,
 ) -> set[int]:
     """Close attempts and bring their mails to where they belong; return the ids of the attempts that were closed.
 
     An attempt that a reaper has closed stays as it is, unless the server accepted the mail. Settling twice is
     harmless, so that a commit whose answer was lost may be repeated. `sensitive` names the mails that are wiped when
-    they are sent or expire; who has not read them gives None, and the database is asked.
+    they are sent or expire; who has not read them gives None, and the database is asked. `closing` is what
+    `ask_to_close` returned for the same settlements, where that was done before.
     """
     if not settlements:
         return set()
-    closed_ids = _close(cursor, settlements)
+    closed_ids = {attempt_id for (attempt_id,) in (closing or ask_to_close(cursor, settlements))()}
     closed = [s for s in settlements if s.attempt_id in closed_ids]
     retried = [s for s in closed if s.retry_after is not None]
     if retried:
@@ -175,9 +178,9 @@ def stop(cursor: Any, stops: Iterable[tuple[int, StopReason, str]], *, by: str) 
         cursor.execute(STOP, [list(ids), [str(reason) for reason in reasons], list(notes), [by] * len(rows)])
 
 
-def _close(cursor: Any, settlements: Sequence[Settlement]) -> set[int]:
-    cursor.execute(CLOSE, [json.dumps([_given(s) for s in settlements])])
-    return {attempt_id for (attempt_id,) in cursor.fetchall()}
+def ask_to_close(cursor: Any, settlements: Sequence[Settlement]) -> Rows:
+    """Close attempts, and mark as sent what is sent; `settle` does the rest."""
+    return ask(cursor, CLOSE, [json.dumps([_given(s) for s in settlements])])
 
 
 def _given(s: Settlement) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mailqueue.queue.claim import Claim
+from mailqueue.queue.work import Rows, ask
 
 MARGIN = 0.25
 """The share of a lease that must be left when an attempt starts."""
@@ -17,7 +18,8 @@ SET started_at = coalesce(a.started_at, clock_timestamp()),
 FROM post_office_email e
 WHERE a.id = ANY(%(ids)s::bigint[]) AND a.outcome IS NULL AND a.sender = %(sender)s
   AND a.lease_until > clock_timestamp() + %(margin)s * interval '1 second'
-  AND e.id = ANY(%(email_ids)s::bigint[]) AND e.id = a.email_id AND e.status IN (2, 3) AND (e.expires_at IS NULL OR e.expires_at > now())
+  AND e.id = ANY(%(email_ids)s::bigint[]) AND e.id = a.email_id
+  AND e.status IN (2, 3) AND (e.expires_at IS NULL OR e.expires_at > now())
   AND NOT EXISTS (SELECT FROM mailqueue_backendhealth h WHERE h.alias = a.backend AND h.paused_at IS NOT NULL OFFSET 0)
   AND NOT EXISTS (SELECT FROM mailqueue_refusedfrom r WHERE r.backend = a.backend AND r.from_email = e.from_email
       AND r.refused_at > now() - %(refused_for)s * interval '1 second' OFFSET 0)
@@ -61,6 +63,11 @@ def start(cursor: Any, claims: Sequence[Claim], *, sender: str, lease_seconds: f
     that is paused or of a From that it refuses, and claims whose lease has ended or is about to. After a crash behind
     this commit the outcome of a started attempt is unknown.
     """
+    return {attempt_id for (attempt_id,) in ask_to_start(cursor, claims, sender=sender, lease_seconds=lease_seconds)()}
+
+
+def ask_to_start(cursor: Any, claims: Sequence[Claim], *, sender: str, lease_seconds: float) -> Rows:
+    """Do what `start` does, and return what gives the rows with the ids."""
     parameters = {
         "ids": [claim.attempt_id for claim in claims],
         "email_ids": [claim.email_id for claim in claims],
@@ -69,8 +76,7 @@ def start(cursor: Any, claims: Sequence[Claim], *, sender: str, lease_seconds: f
         "margin": lease_seconds * MARGIN,
         "refused_for": REFUSED_SECONDS,
     }
-    cursor.execute(START, parameters)
-    return {attempt_id for (attempt_id,) in cursor.fetchall()}
+    return ask(cursor, START, parameters)
 
 
 def expired(cursor: Any, claims: Sequence[Claim], *, sender: str) -> set[int]:

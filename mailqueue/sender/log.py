@@ -4,10 +4,12 @@ import json
 import logging
 import re
 import sys
+import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from django.db import Error
@@ -19,14 +21,22 @@ ROW_CLASSES = ("22", "23", "P0", "XX")
 OUTSPOKEN = (Error, OSError, RuntimeError, MemoryError, ImportError, AttributeError, NameError, TypeError)
 """Exceptions whose texts are about programs and machines; those of all others quote values."""
 
+PLAIN = re.compile(r'[^ "=\n\r\t]+')
+
+package_logger = logging.getLogger("mailqueue")
 logger = logging.getLogger("mailqueue.sender")
 
 
 def instrument(event: str, *, level: int = logging.INFO, **fields: Any) -> None:
     """Log an event with its fields; the one seam through which the sender speaks."""
-    if logger.isEnabledFor(level):
-        # Not by log(), which looks for its caller's file and line each time; the event's name says where it is from.
-        logger.handle(logger.makeRecord(logger.name, level, "", 0, event, (), None, extra={"fields": fields}))
+    if not logger.isEnabledFor(level):
+        return
+    handler = _gathering_handler() if level == logging.INFO else None
+    if handler is None:
+        logger.log(level, event, extra={"fields": fields})
+    else:
+        # A sender says something of every mail: a record of the logging module takes as long as all the rest of that.
+        handler.tell(event, fields)
 
 
 def without_addresses(text: str) -> str:
@@ -65,9 +75,11 @@ def told_with_traceback(error: BaseException | None) -> str:
 class GatheringHandler(logging.StreamHandler[Any]):
     """Writes what is logged in one turn at once: a line by itself would let go of the interpreter each time."""
 
-    def __init__(self, stream: Any) -> None:
+    def __init__(self, stream: Any, formatter: "TextFormatter | JsonFormatter") -> None:
         super().__init__(stream)
+        self._line = formatter.line
         self._gathered: list[str] | None = None
+        self.setFormatter(formatter)
 
     @contextmanager
     def gathering(self) -> Iterator[None]:
@@ -78,59 +90,79 @@ class GatheringHandler(logging.StreamHandler[Any]):
             yield
         finally:
             lines, self._gathered = self._gathered, None
-            with suppress(OSError, ValueError):  # nobody reads it any more
-                self.stream.write("".join(lines or ()))
-                self.flush()
+            self._write("".join(lines or ()))
             self.release()
 
+    def tell(self, event: str, fields: Mapping[str, Any]) -> None:
+        """Log an event at INFO as if by the logging module."""
+        self._take(self._line(time.time(), "INFO", event, fields))
+
     def emit(self, record: logging.LogRecord) -> None:
-        if self._gathered is None:
-            super().emit(record)
-            return
         try:
-            self._gathered.append(self.format(record) + self.terminator)
+            self._take(self.format(record))
         except Exception:  # noqa: BLE001 - as every handler
             self.handleError(record)
+
+    def _take(self, line: str) -> None:
+        with self.lock or nullcontext():
+            if self._gathered is None:
+                self._write(line + self.terminator)
+            else:
+                self._gathered.append(line + self.terminator)
+
+    def _write(self, text: str) -> None:
+        with suppress(OSError, ValueError):  # nobody reads it any more
+            self.stream.write(text)
+            self.flush()
+
+
+def _gathering_handler() -> GatheringHandler | None:
+    """The handler of this process, where `set_up_logging` made it the only one."""
+    handlers = package_logger.handlers
+    return handlers[0] if len(handlers) == 1 and isinstance(handlers[0], GatheringHandler) else None
 
 
 def gathering() -> AbstractContextManager[None]:
     """Within, have what is logged written at once, at the end."""
-    handlers = logging.getLogger("mailqueue").handlers
-    found = next((handler for handler in handlers if isinstance(handler, GatheringHandler)), None)
-    return nullcontext() if found is None else found.gathering()
+    handler = _gathering_handler()
+    return nullcontext() if handler is None else handler.gathering()
 
 
 class TextFormatter(logging.Formatter):
     """2026-11-21T08:00:00.123Z INFO mail.sent email=1 attempt=1."""
 
+    def line(self, created: float, level: str, event: str, fields: Mapping[str, Any]) -> str:
+        told = "".join([f" {name}={_quoted(value)}" for name, value in fields.items()])
+        return f"{_moment(created)} {level} {event}{told}"
+
     def format(self, record: logging.LogRecord) -> str:
-        fields = "".join(f" {name}={_quoted(value)}" for name, value in _fields(record).items())
-        text = f"{_moment(record)} {record.levelname} {record.getMessage()}{fields}"
+        text = self.line(record.created, record.levelname, record.getMessage(), _fields(record))
         return f"{text}\n{_traceback(self, record)}" if record.exc_info else text
 
 
 class JsonFormatter(logging.Formatter):
     """One JSON object a line."""
 
+    def line(self, created: float, level: str, event: str, fields: Mapping[str, Any]) -> str:
+        return json.dumps({"time": _moment(created), "level": level, "event": event, **fields}, default=str)
+
     def format(self, record: logging.LogRecord) -> str:
-        entry = {"time": _moment(record), "level": record.levelname, "event": record.getMessage(), **_fields(record)}
+        fields = _fields(record)
         if record.exc_info:
-            entry["exception"] = _traceback(self, record)
-        return json.dumps(entry, default=str)
+            fields = {**fields, "exception": _traceback(self, record)}
+        return self.line(record.created, record.levelname, record.getMessage(), fields)
 
 
-FORMATTERS = {"text": TextFormatter, "json": JsonFormatter}
+FORMATTERS: dict[str, type[TextFormatter | JsonFormatter]] = {"text": TextFormatter, "json": JsonFormatter}
 
 
 def set_up_logging(log_format: str) -> None:
     """Send mailqueue's events to standard error in this format, whatever LOGGING says about the rest."""
-    handler = GatheringHandler(sys.stderr)
-    handler.setFormatter(FORMATTERS[log_format]())
-    root = logging.getLogger("mailqueue")
-    root.handlers = [handler]
-    root.propagate = False
-    if root.level == logging.NOTSET:
-        root.setLevel(logging.INFO)
+    handler = GatheringHandler(sys.stderr, FORMATTERS[log_format]())
+    package_logger.handlers = [handler]
+    package_logger.propagate = False
+    if package_logger.level == logging.NOTSET:
+        package_logger.setLevel(logging.INFO)
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
@@ -145,10 +177,16 @@ def _traceback(formatter: logging.Formatter, record: logging.LogRecord) -> str:
     return told_with_traceback(information[1])
 
 
-def _moment(record: logging.LogRecord) -> str:
-    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+@lru_cache(maxsize=2)
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat()[:-6]
+
+
+def _moment(created: float) -> str:
+    milliseconds = int(created * 1000)
+    return f"{_second(milliseconds // 1000)}.{milliseconds % 1000:03d}Z"
 
 
 def _quoted(value: Any) -> str:
     text = str(value)
-    return json.dumps(text) if not text or any(c in text for c in ' "=\n\r\t') else text
+    return text if PLAIN.fullmatch(text) else json.dumps(text)

@@ -4,7 +4,7 @@ import logging
 import socket
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -45,8 +45,8 @@ class Share:
 
         What is drawn is committed by itself: the row that all senders draw from is locked for a moment only.
         """
-        allowed = [claim for claim in claims if not self._limits.is_metered(claim.backend)]
-        metered = {claim.backend for claim in claims} - {claim.backend for claim in allowed}
+        metered = self._metered(claim.backend for claim in claims)
+        allowed = [claim for claim in claims if claim.backend not in metered]
         for backend in sorted(metered):
             wanting = [claim for claim in claims if claim.backend == backend]
             with work(self._options.using) as cursor:
@@ -66,15 +66,20 @@ class Share:
 
     def owe(self, jobs: Sequence[Job]) -> None:
         """Note the recipients of started mails that no draw has paid for: all but the first of each."""
-        for job in jobs:
-            if self._limits.is_metered(job.claim.backend):
+        metered = self._metered(job.claim.backend for job in jobs)
+        for job in jobs if metered else ():
+            if job.claim.backend in metered:
                 self._owed[job.claim.backend] += _charged(job)
 
     def settle_up(self, results: Sequence[Result]) -> None:
         """Correct what was charged by who was really offered to the server."""
-        for job, outcome in results:
-            if self._limits.is_metered(job.claim.backend):
+        metered = self._metered(job.claim.backend for job, _ in results)
+        for job, outcome in results if metered else ():
+            if job.claim.backend in metered:
                 self._owed[job.claim.backend] += max(_offered_count(job, outcome) - 1, 0) - _charged(job)
+
+    def _metered(self, backends: Iterable[str]) -> set[str]:
+        return {backend for backend in set(backends) if self._limits.is_metered(backend)}
 
     @property
     def due_at(self) -> float:

@@ -1,22 +1,36 @@
 """Starting what was claimed: mark it, read it, and turn away what must not go out after all."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from mailqueue.conf import Configuration
 from mailqueue.models import AttemptOutcome, StopReason
-from mailqueue.outbox.identity import fix_identity
+from mailqueue.outbox.identity import fix_identity, has_identity
 from mailqueue.outbox.messages import Mail, letter_of, load, recipients_of
 from mailqueue.queue.claim import Claim
 from mailqueue.queue.health import probe_again
 from mailqueue.queue.history import History, read_histories
+from mailqueue.queue.mails import ask_for_plain
 from mailqueue.queue.release import release
 from mailqueue.queue.settle import Settlement, settle
-from mailqueue.queue.start import expired, refused, start
+from mailqueue.queue.start import ask_to_start, expired, refused, start
+from mailqueue.queue.work import Rows
 from mailqueue.sender.jobs import Job, Lease, options_of
 from mailqueue.sender.limits import Limits
 from mailqueue.sender.log import instrument
 from mailqueue.sender.options import Options
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the database was asked in advance."""
+
+    mails: Rows
+    started: Rows
+
+    def live(self) -> set[int]:
+        return {attempt_id for (attempt_id,) in self.started()}
 
 
 class Starter:
@@ -27,14 +41,22 @@ class Starter:
         self._lease_seconds = configuration.LEASE_SECONDS
         self._limits = limits
 
-    def start(self, cursor: Any, claims: Sequence[Claim], *, asked_at: float) -> list[Job]:
-        """Return the mails that may go out once the transaction is committed."""
+    def start(self, cursor: Any, claims: Sequence[Claim], *, asked_at: float, asked: Asked | None = None) -> list[Job]:
+        """Return the mails that may go out once the transaction is committed.
+
+        `asked` is what `ask` returned for the same claims, where that was done before.
+        """
         if not claims:
             return []
-        # Mails are locked before their attempts, as by those who cancel: in the other order the two could deadlock.
-        emails = load([claim.email_id for claim in claims], using=self._options.using, cursor=cursor)
-        fix_identity(emails.values(), using=self._options.using)
-        live = start(cursor, claims, sender=self._options.sender, lease_seconds=self._lease_seconds)
+        ids = [claim.email_id for claim in claims]
+        emails = load(ids, using=self._options.using, plain=asked.mails if asked else ask_for_plain(cursor, ids))
+        if asked is None:
+            # Mails are locked before their attempts, as by those who cancel: otherwise the two could deadlock.
+            fix_identity(emails.values(), using=self._options.using)
+            live = start(cursor, claims, sender=self._options.sender, lease_seconds=self._lease_seconds)
+        else:
+            lacking = {email.pk for email in emails.values() if not has_identity(email)}
+            live = {claim.attempt_id for claim in claims if claim.email_id not in lacking} & asked.live()
         if left_out := [claim for claim in claims if claim.attempt_id not in live]:
             sensitive = {pk for pk, email in emails.items() if (options := options_of(email)) and options.is_sensitive}
             self._turn_away(cursor, left_out, sensitive=sensitive)
@@ -44,6 +66,16 @@ class Starter:
             self._job(claim, emails[claim.email_id], histories.get(claim.email_id, History()), asked_at=asked_at)
             for claim in starting
         ]
+
+    def ask(self, cursor: Any, claims: Sequence[Claim]) -> Asked:
+        """Mark and read what has its identity, without waiting for the answers.
+
+        Who has lost its identity since it was claimed is handed back by `start`, and given one by another.
+        """
+        mails = ask_for_plain(cursor, [claim.email_id for claim in claims])
+        return Asked(
+            mails, ask_to_start(cursor, claims, sender=self._options.sender, lease_seconds=self._lease_seconds)
+        )
 
     def _turn_away(self, cursor: Any, claims: list[Claim], *, sensitive: Collection[int]) -> None:
         """Settle what expired before it could start, hold what has a From that is refused, hand back the rest."""
