@@ -7,7 +7,7 @@ PYTHON_IN := $(VENV)/bin/python
 export COVERAGE_FILE := $(CURDIR)/.coverage
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-nightly test-post-office check lock format clean
+.PHONY: help setup run test test-nightly test-post-office bench check lock format clean
 
 help: ## List these commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name text; do \
@@ -32,12 +32,20 @@ test-nightly: setup ## Run the large sizes of tests (kills, restarts, the life o
 test-post-office: setup ## Run the tests that django-post-office brings, with mailqueue in front of it
 	@$(PYTHON_IN) .ci/test_post_office.py
 
+bench: .venvs/bench/.installed ## Measure mailqueue beside its peers (ARGS="--small", "drain latency", "--runs 1"; see docs)
+	@.venvs/bench/bin/python -m bench $(ARGS)
+
+.venvs/bench/.installed: requirements.lock bench/requirements.lock .ci/make_venv
+	@.ci/make_venv .venvs/bench "$(PYTHON)" bench/requirements.lock
+
 check: setup ## Run all checks, with the tests on both pairs of Python and Django: what CI runs
 	@.ci/check
 
-lock: setup ## Remake requirements.lock from pyproject.toml (ARGS="--upgrade" for newer versions)
+lock: setup ## Remake the lock files from pyproject.toml and bench/requirements.in (ARGS="--upgrade" for newer versions)
 	@$(VENV)/bin/uv pip compile pyproject.toml --universal --python-version 3.11 --all-extras --generate-hashes \
 		--no-annotate --custom-compile-command "make lock" --output-file requirements.lock --quiet $(ARGS)
+	@$(VENV)/bin/uv pip compile bench/requirements.in --universal --python-version 3.11 --generate-hashes \
+		--no-annotate --custom-compile-command "make lock" --output-file bench/requirements.lock --quiet $(ARGS)
 
 format: setup ## Format the code, and mend what ruff can mend
 	$(VENV)/bin/ruff check --fix-only --quiet
@@ -46,4 +54,4 @@ format: setup ## Format the code, and mend what ruff can mend
 clean: ## Remove what these commands made; data of development (.postgres, .inbox, .state, media) stays
 	rm -rf $(VENV) .venvs build dist staticfiles .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache \
 		tests/apps/.pytest_cache .import_linter_cache .hypothesis
-	find mailqueue project tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find mailqueue project bench tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,56 @@
+"""Claims from a long queue through the sender's own turn, and times it."""
+
+import time
+from typing import Any
+
+from django.db import connection
+from post_office.models import PRIORITY, STATUS
+
+WARM_UP = 5
+BATCH = 50
+
+FILL = """
+INSERT INTO post_office_email (from_email, "to", cc, bcc, subject, message, html_message, status, priority, created,
+    last_updated, scheduled_time, backend_alias)
+SELECT 'shop@bench.example', %(prefix)s || n || '@bench.example', '', '', 'Your order ' || n, md5(n::text), '',
+    %(status)s, %(priority)s, now() - interval '1 hour' + n * interval '1 millisecond', now(),
+    CASE WHEN %(is_ahead)s THEN now() + interval '1 day' + n * interval '1 millisecond' END, ''
+FROM generate_series(1, %(count)s) n
+"""
+
+
+def fill(count: int) -> None:
+    """Make so many mails that wait, and as many in a higher lane that are scheduled for tomorrow."""
+    with connection.cursor() as cursor:
+        for prefix, priority, is_ahead in (("waiting-", PRIORITY.medium, False), ("ahead-", PRIORITY.high, True)):
+            given = {"prefix": prefix, "priority": priority, "is_ahead": is_ahead}
+            cursor.execute(FILL, {**given, "status": STATUS.queued, "count": count})
+        # As autovacuum does soon after.
+        cursor.execute("VACUUM ANALYZE post_office_email")
+
+
+def times(count: int) -> list[float]:
+    """Return how long each of so many claims of 50 took, commit included (seconds). What is claimed is settled."""
+    from mailqueue.conf import configuration
+    from mailqueue.sender.options import Options
+    from mailqueue.sender.plan import Plan
+    from mailqueue.sender.turn import Turn
+
+    turn = Turn(options=Options(concurrency=BATCH, using="default"), configuration=configuration())
+    found = []
+    for _ in range(WARM_UP + count):
+        began = time.perf_counter()
+        claims = turn.run(Plan(rooms={"default": BATCH})).found.claims
+        found.append(time.perf_counter() - began)
+        if len(claims) != BATCH:
+            raise RuntimeError(f"claimed {len(claims)} mails, not {BATCH}")
+        started = turn.run(Plan(starting=claims)).started
+        turn.run(Plan(results=[(job, _sent()) for job in started]))
+    turn.leave()
+    return found[WARM_UP:]
+
+
+def _sent() -> Any:
+    from mailqueue.delivery.outcomes import Outcome, Reply, Stage, Verdict
+
+    return Outcome(Verdict.SENT, Stage.FINAL_DOT, reply=Reply(250, "2.0.0 Ok"))

@@ -1,0 +1,133 @@
+"""Writes orders and their mail, as a site would, and times it."""
+
+import multiprocessing
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from django.db import connection, transaction
+from django.utils.module_loading import import_string
+
+from bench.jobs.fill import arguments, batches, message
+from bench.mails import Content, content
+from bench.orders.models import Order
+
+WARM_UP = 20
+SEND_MANY = {"mailqueue": "mailqueue.send_many", "post_office": "post_office.mail.send_many"}
+ORDER = ("without", "with", "with", "without")
+"""Which turn of concurrent writers wakes senders: so that a machine that gets slower is no one's fault."""
+
+
+def _nothing(_mail: Content) -> None:
+    pass
+
+
+def _by_django(mail: Content) -> None:
+    message(mail).send()
+
+
+def _by_post_office(mail: Content) -> None:
+    from post_office.mail import send
+
+    send(**arguments(mail))
+
+
+def _by_celery(mail: Content) -> None:
+    from bench.peers import celery_app  # noqa: F401 - tasks are sent through this app
+
+    message(mail).send()
+
+
+WAYS: dict[str, Callable[[Content], None]] = {
+    "order alone": _nothing,
+    "django": _by_django,
+    "post_office": _by_post_office,
+    "celery": _by_celery,
+}
+
+
+def order_and_mail(number: int, send: Callable[[Content], None], prefix: str) -> None:
+    with transaction.atomic():
+        Order.objects.create(customer=f"Customer {number}", total="19.90")
+        send(content(number, prefix=prefix))
+
+
+def rate(way: str, count: int) -> float:
+    """Return transactions per second of one writer."""
+    send = WAYS[way]
+    for number in range(WARM_UP):
+        order_and_mail(number, send, "warm-up")
+    began = time.perf_counter()
+    for number in range(count):
+        order_and_mail(number, send, "mail")
+    return count / (time.perf_counter() - began)
+
+
+def bulk(product: str, count: int) -> float:
+    """Return mails per second through the `send_many` of that product, 1,000 at a time."""
+    send_many: Any = import_string(SEND_MANY[product])
+    send_many([arguments(content(0, prefix="warm-up"))])
+    given = [[arguments(mail) for mail in batch] for batch in batches(count, "mail")]
+    began = time.perf_counter()
+    for batch in given:
+        send_many(batch)
+    return count / (time.perf_counter() - began)
+
+
+def concurrent(writers: int, seconds: float) -> dict[str, float]:
+    """Return commits per second of many writing processes, with the wake-up and without it, while somebody listens."""
+    totals = {"with": 0.0, "without": 0.0}
+    with _listening():
+        for turn in ORDER:
+            totals[turn] += _one_turn(writers, seconds, wakes=turn == "with") / ORDER.count(turn)
+    return totals
+
+
+def _one_turn(writers: int, seconds: float, *, wakes: bool) -> float:
+    fork = multiprocessing.get_context("fork")
+    connection.close()
+    ready, counts = fork.Barrier(writers), fork.Queue()
+    members = [fork.Process(target=_write, args=(n, seconds, wakes, ready, counts)) for n in range(writers)]
+    for member in members:
+        member.start()
+    written = sum(counts.get(timeout=seconds * 10 + 60) for _ in members)
+    for member in members:
+        member.join()
+    return float(written / seconds)
+
+
+def _write(writer: int, seconds: float, wakes: bool, ready: Any, counts: Any) -> None:
+    from mailqueue.outbox import notice
+
+    if not wakes:
+        assert callable(notice.wake)  # noqa: S101 - what is taken away must be there
+        notice.wake = _nobody
+    order_and_mail(0, _by_django, f"first-{writer}")
+    ready.wait()
+    end = time.monotonic() + seconds
+    number = 0
+    while time.monotonic() < end:
+        order_and_mail(number, _by_django, f"writer-{writer}")
+        number += 1
+    counts.put(number)
+
+
+def _nobody(*_: Any, **__: Any) -> None:
+    pass
+
+
+@contextmanager
+def _listening() -> Iterator[None]:
+    """Have a session that listens as a sender does: a NOTIFY that nobody waits for is cheaper."""
+    import psycopg
+    from django.conf import settings
+
+    from mailqueue.outbox.notice import CHANNEL
+
+    given = settings.DATABASES["default"]
+    address = {"dbname": "NAME", "user": "USER", "password": "PASSWORD", "host": "HOST", "port": "PORT"}
+    details = {name: given[key] for name, key in address.items() if given.get(key)}
+    with psycopg.connect(**details, **given.get("OPTIONS", {}), autocommit=True) as listener:
+        listener.execute(f"LISTEN {CHANNEL}")
+        yield

@@ -1,0 +1,1 @@
+"""A tiny business app: an order is what the mail of the benchmark is about."""

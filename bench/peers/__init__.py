@@ -1,0 +1,1 @@
+"""Who is compared: each file holds what one contestant runs."""

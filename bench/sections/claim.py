@@ -1,0 +1,75 @@
+"""Claims from a long queue, with nearly as much again scheduled ahead, and under another session's old snapshot."""
+
+import contextlib
+from collections.abc import Iterator
+
+from bench.figures import Better, Figure, Figures, Target, percentile
+from bench.peers.contestants import mailqueue
+from bench.sections.drain import MEGABYTE, drain
+from bench.senders import sender
+from bench.site import Place, Site
+
+NAME = "claim"
+P99_MILLISECONDS = 5
+LEAST_SHARE = 0.7
+MEMORY_MEGABYTES = 90
+SENT_FROM_LONG_QUEUE = 1000
+SENT_SECONDS = 120
+
+
+def measure(site: Site, figures: Figures) -> None:
+    place = long_queue(site)
+    _note_times(site, figures, place, key="free", words="")
+    with snapshot(site, place.database):
+        _note_times(site, figures, place, key="held", words=", a snapshot held elsewhere")
+    _note_memory(site, figures, place)
+    _note_drains(site, figures)
+
+
+def long_queue(site: Site) -> Place:
+    """Return the site with the long queue, made at the first run and kept for the next: filling it takes a while."""
+    if NAME not in site.kept:
+        site.kept[NAME] = site.stack.enter_context(site.place("mailqueue"))
+        site.kept[NAME].job("claims.fill", count=site.sizes.waiting)
+        site.server.checkpoint()
+    return site.kept[NAME]
+
+
+@contextlib.contextmanager
+def snapshot(site: Site, database: str) -> Iterator[None]:
+    """Hold a snapshot in a session of its own, as a backup or a long report does."""
+    with site.server.connect(database) as connection:
+        connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        connection.execute("SELECT count(*) FROM pg_class")
+        yield
+        connection.execute("ROLLBACK")
+
+
+def _note_times(site: Site, figures: Figures, place: Place, *, key: str, words: str) -> None:
+    times = place.job("claims.times", count=site.sizes.claims)
+    label = f"claim of 50, {site.sizes.waiting:,} waiting and as many ahead{words}"
+    for share, target in ((0.5, None), (0.99, Target(P99_MILLISECONDS))):
+        name = f"p{round(share * 100)}"
+        figure = Figure(NAME, f"{NAME}.{key}_{name}", f"{label}: {name}", "ms", Better.LOWER, target, digits=2)
+        figures.note(figure, percentile(times, share) * 1000)
+
+
+def _note_memory(site: Site, figures: Figures, place: Place) -> None:
+    site.sink.reset()
+    with sender(site, place, is_probed=False) as process:
+        site.sink.wait_for(SENT_FROM_LONG_QUEUE, seconds=SENT_SECONDS, alive=process.check_alive)
+        process.sample()
+    label = f"memory of a sender, {site.sizes.waiting:,} waiting"
+    figure = Figure(NAME, f"{NAME}.memory", label, "MB", Better.LOWER, Target(MEMORY_MEGABYTES))
+    figures.note(figure, process.largest_bytes / MEGABYTE)
+
+
+def _note_drains(site: Site, figures: Figures) -> None:
+    count = site.sizes.memory_mails
+    start = f"{NAME}.drain"
+    label = f"drain of {count:,}, one process"
+    free = drain(site, mailqueue(), count=count).rate
+    figures.note(Figure(NAME, f"{start}_free", label, "mails/s"), free)
+    target = Target(LEAST_SHARE, of=f"{start}_free")
+    figure = Figure(NAME, f"{start}_held", f"{label}, a snapshot held elsewhere", "mails/s", target=target)
+    figures.note(figure, drain(site, mailqueue(), count=count, meanwhile=snapshot).rate)

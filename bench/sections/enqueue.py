@@ -1,0 +1,75 @@
+"""Enqueueing: what a mail costs whoever writes it."""
+
+from dataclasses import dataclass
+
+from bench.figures import Figure, Figures, Target
+from bench.site import Site
+
+NAME = "enqueue"
+WRITERS = 32
+TIMES_IN_BULK = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One way to write an order with its mail."""
+
+    key: str
+    label: str
+    kind: str
+    way: str
+    target: Target | None = None
+
+
+WAYS = (
+    Way("alone", "an order, no mail", "mailqueue", "order alone"),
+    # 1,500/s where the order alone made 2,025/s.
+    Way(
+        "mailqueue",
+        "an order and a mail: mailqueue.EmailBackend",
+        "mailqueue",
+        "django",
+        Target(1500 / 2025, of=f"{NAME}.alone"),
+    ),
+    Way("post_office", "an order and a mail: post_office.mail.send", "post_office", "post_office"),
+    Way("post_office_backend", "an order and a mail: post_office.EmailBackend", "post_office", "django"),
+    Way("celery", "an order and a mail: django-celery-email", "celery", "celery"),
+)
+# 15,000/s where post_office made 4,400/s.
+BULK_TARGET = Target(15_000 / 4_400, of=f"{NAME}.bulk_post_office")
+
+
+def measure(site: Site, figures: Figures) -> None:
+    for way in WAYS:
+        _one_writer(site, figures, way)
+    count = site.sizes.enqueued * TIMES_IN_BULK
+    for product, target in (("post_office", None), ("mailqueue", BULK_TARGET)):
+        with site.place(product) as place:
+            figure = Figure(NAME, f"{NAME}.bulk_{product}", f"in bulk: {product}.send_many", "mails/s", target=target)
+            figures.note(figure, place.job("writers.bulk", product=product, count=count))
+    _many_writers(site, figures)
+
+
+def _one_writer(site: Site, figures: Figures, way: Way) -> None:
+    figure = Figure(NAME, f"{NAME}.{way.key}", way.label, "commits/s", target=way.target)
+    if way.kind == "celery" and site.broker is None:
+        figures.miss(figure, "no redis-server")
+        return
+    with site.place(way.kind) as place:
+        site.server.checkpoint()
+        figures.note(figure, place.job("writers.rate", way=way.way, count=site.sizes.enqueued))
+    if way.kind == "celery" and site.broker:
+        site.broker.clear()
+
+
+def _many_writers(site: Site, figures: Figures) -> None:
+    with site.place("mailqueue") as place:
+        found = place.job("writers.concurrent", writers=WRITERS, seconds=site.sizes.writers_seconds)
+    start = f"{NAME}.{WRITERS}"
+    figures.note(
+        Figure(NAME, f"{start}_without", f"{WRITERS} writers, the wake-up taken out", "commits/s"), found["without"]
+    )
+    target = Target(0.9, of=f"{start}_without")
+    figures.note(
+        Figure(NAME, f"{start}_with", f"{WRITERS} writers, as it is", "commits/s", target=target), found["with"]
+    )
