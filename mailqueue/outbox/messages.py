@@ -24,8 +24,7 @@ from mailqueue.outbox.octets import octets_of
 from mailqueue.outbox.parts import put_together, take_reply_to
 from mailqueue.outbox.soundness import check_columns, check_source
 from mailqueue.outbox.templates import prepare_message
-from mailqueue.queue.mails import PlainMail, ask_for_plain, plain_mails
-from mailqueue.queue.work import Rows
+from mailqueue.queue.mails import PlainMail, read_plain
 
 Mail: TypeAlias = Email | PlainMail
 """A mail that is about to be sent: a row, or what is known of a usual one without the ORM."""
@@ -69,17 +68,17 @@ class SourceMessage(EmailMessage):
         return message
 
 
-def load(email_ids: Iterable[int], *, using: str, plain: Rows | None = None) -> dict[int, Mail]:
+def load(email_ids: Iterable[int], *, using: str, plain: Iterable[PlainMail] | None = None) -> dict[int, Mail]:
     """Read mail with all that is needed to send it, so that nothing is left to ask the database for.
 
     Usual mails come as plain values, all others as rows. `to`, `cc` and `bcc` are split as RFC 5322 says, not at every
-    comma. `plain` is what `ask_for_plain` returned for the same ids, where that was done before.
+    comma. `plain` are the usual ones among them, where they have been read already.
     """
     wanted = list(email_ids)
     mails: dict[int, Mail] = {}
     if not wanted:
         return mails
-    for mail in plain_mails(plain or ask_for_plain(connections[using].cursor(), wanted)):
+    for mail in read_plain(connections[using].cursor(), wanted) if plain is None else plain:
         mails[mail.pk] = mail
         _split(mail)
     if others := [pk for pk in wanted if pk not in mails]:

@@ -10,7 +10,7 @@ from mailqueue.queue.lanes import Position
 # since vacuum last came is not stepped over again. OFFSET 0 keeps the planner from reading all open attempts first.
 DUE = """
 due_{n} AS MATERIALIZED (
-    SELECT e.id, coalesce(e.scheduled_time, e.created) AS due, {identity} FROM post_office_email e
+    SELECT e.id, coalesce(e.scheduled_time, e.created) AS due, {identity} AS has_identity FROM post_office_email e
     WHERE e.backend_alias = %s::text AND coalesce(e.priority, 1) = %s::int AND e.status IN (2, 3)
       AND (coalesce(e.scheduled_time, e.created), e.id) > (%s::timestamptz, %s::bigint)
       AND coalesce(e.scheduled_time, e.created) <= now()
@@ -25,7 +25,7 @@ due_{n} AS MATERIALIZED (
 # the coalesce, and that nothing is in order, keep the planner from reading the whole of another index for a few ids.
 EARLY = """
 early_{n} AS MATERIALIZED (
-    SELECT e.id, coalesce(e.scheduled_time, e.created) AS due, {identity} FROM post_office_email e
+    SELECT e.id, coalesce(e.scheduled_time, e.created) AS due, {identity} AS has_identity FROM post_office_email e
     WHERE e.id = ANY (ARRAY(
         SELECT ahead.id FROM (
             SELECT e.id, e.scheduled_time FROM post_office_email e
@@ -40,7 +40,7 @@ early_{n} AS MATERIALIZED (
     LIMIT %s::bigint FOR NO KEY UPDATE OF e SKIP LOCKED
 )"""
 
-IDENTITY = "e.message_id <> '' AND jsonb_exists(e.headers::jsonb, 'Date') AS has_identity"
+IDENTITY = "e.message_id <> '' AND jsonb_exists(e.headers::jsonb, 'Date')"
 
 # Another sender may have claimed and settled between our snapshot and our lock; the index decides (DO NOTHING).
 CLAIM = """

@@ -1,29 +1,29 @@
 """Reading the mails that are about to go out: the usual ones as plain values, without the ORM."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar
 
 from post_office.models import Email
 
-from mailqueue.queue.work import Rows, ask
-
-# A usual mail is all in its row: no attachment, no template to render, nothing kept beside it.
-# OFFSET 0 keeps the planner from reading those tables whole: see CLOSE.
-READ = """
-SELECT e.id, e.from_email, e."to", e.cc, e.bcc, e.subject, e.message, e.html_message, e.message_id, e.headers::text,
-    e.expires_at
-FROM post_office_email e
-WHERE e.id = ANY(%s::bigint[]) AND e.template_id IS NULL
-  AND NOT EXISTS (SELECT FROM mailqueue_messagesource s WHERE s.email_id = e.id OFFSET 0)
-  AND NOT EXISTS (SELECT FROM mailqueue_mailoptions o WHERE o.email_id = e.id OFFSET 0)
-  AND NOT EXISTS (SELECT FROM post_office_attachment_emails l WHERE l.email_id = e.id OFFSET 0)
+COLUMNS = """
+e.id, e.from_email, e."to", e.cc, e.bcc, e.subject, e.message, e.html_message, e.message_id, e.headers::text,
+e.expires_at
 """
 
+# A usual mail is all in its row: no attachment, no template to render, nothing kept beside it. OFFSET 0 keeps the
+# planner from reading those tables whole: see CLOSING.
+IS_PLAIN = """
+e.template_id IS NULL AND NOT EXISTS (SELECT FROM mailqueue_messagesource s WHERE s.email_id = e.id OFFSET 0)
+AND NOT EXISTS (SELECT FROM mailqueue_mailoptions o WHERE o.email_id = e.id OFFSET 0)
+AND NOT EXISTS (SELECT FROM post_office_attachment_emails l WHERE l.email_id = e.id OFFSET 0)
+"""
+
+READ = f"SELECT {COLUMNS} FROM post_office_email e WHERE e.id = ANY(%s::bigint[]) AND {IS_PLAIN}"
 HEADERS = 9
-"""Where they stand in a row of that."""
+"""Where they stand among these columns."""
 
 
 @dataclass(slots=True)
@@ -72,16 +72,13 @@ class PlainMail:
 
 def read_plain(cursor: Any, email_ids: Iterable[int]) -> list[PlainMail]:
     """Return those of these mails that are all in their rows. Their lists of addresses are not split yet."""
-    return plain_mails(ask_for_plain(cursor, email_ids))
+    cursor.execute(READ, [list(email_ids)])
+    return plain_mails(cursor.fetchall())
 
 
-def ask_for_plain(cursor: Any, email_ids: Iterable[int]) -> Rows:
-    """Read what `plain_mails` then makes."""
-    return ask(cursor, READ, [list(email_ids)])
-
-
-def plain_mails(rows: Rows) -> list[PlainMail]:
-    return [PlainMail(*_with_headers(list(row))) for row in rows()]
+def plain_mails(rows: Iterable[Sequence[Any]]) -> list[PlainMail]:
+    """Make mails of rows with these columns."""
+    return [PlainMail(*_with_headers(list(row))) for row in rows]
 
 
 def _with_headers(row: list[Any]) -> list[Any]:

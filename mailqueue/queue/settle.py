@@ -10,7 +10,6 @@ from post_office.models import STATUS
 
 from mailqueue.models import AttemptOutcome, StopReason
 from mailqueue.queue.wipe import wipe
-from mailqueue.queue.work import Rows, ask
 
 # An attempt that is still open is nobody else's, and its sender knows best, also after the lease has ended. What a
 # reaper has declared unknown meanwhile takes one thing only: that the server accepted the mail. The predicates keep
@@ -21,10 +20,10 @@ from mailqueue.queue.work import Rows, ask
 #
 # The statements of the loop are planned once, perhaps while the tables are empty, when reading them whole looks cheap.
 # Hence the arrays of ids, OFFSET 0, and `+ 0`: each leaves no other way than by the index meant.
-CLOSE = f"""
-WITH given AS MATERIALIZED (
-    SELECT * FROM json_to_recordset(%s::json) AS g(id bigint, token uuid, outcome text, is_counted boolean, stage text,
-        reply_code int, enhanced_code text, reply text, error text, recipients jsonb, queue_id text,
+CLOSING = f"""
+given AS MATERIALIZED (
+    SELECT * FROM json_to_recordset(%(given)s::json) AS g(id bigint, token uuid, outcome text, is_counted boolean,
+        stage text, reply_code int, enhanced_code text, reply text, error text, recipients jsonb, queue_id text,
         is_accepted boolean, is_sent boolean)
 ), closed AS (
     UPDATE mailqueue_attempt a SET
@@ -40,9 +39,10 @@ WITH given AS MATERIALIZED (
     WHERE c.is_sent AND e.id = ANY (ARRAY(SELECT email_id FROM closed)) AND e.id = c.email_id AND NOT EXISTS (
         SELECT FROM mailqueue_attempt later WHERE later.email_id = c.email_id AND later.id + 0 > c.id
             AND later.outcome IN ('{AttemptOutcome.SENT}', '{AttemptOutcome.PARTLY_SENT}') OFFSET 0)
+    RETURNING e.id
 )
-SELECT id FROM closed
 """
+CLOSE = f"WITH {CLOSING} SELECT id FROM closed"
 
 # The last try comes a minute before the mail expires, and after that one none; NULL counts for nothing in least().
 RETRY = f"""
@@ -132,18 +132,19 @@ def settle(
     *,
     log_level: LogLevel = LogLevel.FAILURES,
     sensitive: Collection[int] | None = None,
-    closing: Rows | None = None,
+    closed_ids: Collection[int] | None = None,
 ) -> set[int]:
     """Close attempts and bring their mails to where they belong; return the ids of the attempts that were closed.
 
     An attempt that a reaper has closed stays as it is, unless the server accepted the mail. Settling twice is
     harmless, so that a commit whose answer was lost may be repeated. `sensitive` names the mails that are wiped when
-    they are sent or expire; who has not read them gives None, and the database is asked. `closing` is what
-    `ask_to_close` returned for the same settlements, where that was done before.
+    they are sent or expire; who has not read them gives None, and the database is asked. `closed_ids` are what was
+    closed of these already, in this transaction or one before.
     """
     if not settlements:
         return set()
-    closed_ids = {attempt_id for (attempt_id,) in (closing or ask_to_close(cursor, settlements))()}
+    if closed_ids is None:
+        closed_ids = _close(cursor, settlements)
     closed = [s for s in settlements if s.attempt_id in closed_ids]
     retried = [s for s in closed if s.retry_after is not None]
     if retried:
@@ -160,7 +161,7 @@ def settle(
     over = [s.email_id for s in closed if s.is_sent or s.stop == StopReason.EXPIRED]
     wipe(cursor, over if sensitive is None else [email_id for email_id in over if email_id in sensitive])
     _log(cursor, closed, log_level=log_level)
-    return closed_ids
+    return set(closed_ids)
 
 
 def known_attempts(cursor: Any, settlements: Sequence[Settlement]) -> set[int]:
@@ -178,9 +179,14 @@ def stop(cursor: Any, stops: Iterable[tuple[int, StopReason, str]], *, by: str) 
         cursor.execute(STOP, [list(ids), [str(reason) for reason in reasons], list(notes), [by] * len(rows)])
 
 
-def ask_to_close(cursor: Any, settlements: Sequence[Settlement]) -> Rows:
-    """Close attempts, and mark as sent what is sent; `settle` does the rest."""
-    return ask(cursor, CLOSE, [json.dumps([_given(s) for s in settlements])])
+def _close(cursor: Any, settlements: Sequence[Settlement]) -> set[int]:
+    cursor.execute(CLOSE, {"given": given(settlements)})
+    return {attempt_id for (attempt_id,) in cursor.fetchall()}
+
+
+def given(settlements: Sequence[Settlement]) -> str:
+    """Return what CLOSING wants to know of settlements."""
+    return json.dumps([_given(s) for s in settlements])
 
 
 def _given(s: Settlement) -> dict[str, Any]:

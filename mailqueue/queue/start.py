@@ -1,10 +1,9 @@
 """The start fence: a committed mark on a live lease, before anything is sent."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from mailqueue.queue.claim import Claim
-from mailqueue.queue.work import Rows, ask
 
 MARGIN = 0.25
 """The share of a lease that must be left when an attempt starts."""
@@ -23,7 +22,7 @@ WHERE a.id = ANY(%(ids)s::bigint[]) AND a.outcome IS NULL AND a.sender = %(sende
   AND NOT EXISTS (SELECT FROM mailqueue_backendhealth h WHERE h.alias = a.backend AND h.paused_at IS NOT NULL OFFSET 0)
   AND NOT EXISTS (SELECT FROM mailqueue_refusedfrom r WHERE r.backend = a.backend AND r.from_email = e.from_email
       AND r.refused_at > now() - %(refused_for)s * interval '1 second' OFFSET 0)
-RETURNING a.id
+RETURNING a.id, a.email_id
 """
 
 REFUSED_SECONDS = 3600
@@ -63,20 +62,25 @@ def start(cursor: Any, claims: Sequence[Claim], *, sender: str, lease_seconds: f
     that is paused or of a From that it refuses, and claims whose lease has ended or is about to. After a crash behind
     this commit the outcome of a started attempt is unknown.
     """
-    return {attempt_id for (attempt_id,) in ask_to_start(cursor, claims, sender=sender, lease_seconds=lease_seconds)()}
+    cursor.execute(START, parameters(claims, sender=sender, lease_seconds=lease_seconds))
+    return {attempt_id for attempt_id, _ in cursor.fetchall()}
 
 
-def ask_to_start(cursor: Any, claims: Sequence[Claim], *, sender: str, lease_seconds: float) -> Rows:
-    """Do what `start` does, and return what gives the rows with the ids."""
-    parameters = {
-        "ids": [claim.attempt_id for claim in claims],
-        "email_ids": [claim.email_id for claim in claims],
+def parameters(claims: Sequence[Claim], *, sender: str, lease_seconds: float) -> dict[str, Any]:
+    """Return what START wants to know of claims."""
+    return {
+        "ids": as_array(claim.attempt_id for claim in claims),
+        "email_ids": as_array(claim.email_id for claim in claims),
         "sender": sender,
         "lease": lease_seconds,
         "margin": lease_seconds * MARGIN,
         "refused_for": REFUSED_SECONDS,
     }
-    return ask(cursor, START, parameters)
+
+
+def as_array(ids: Iterable[int]) -> str:
+    """Write ids as Postgres does. A list is asked for its types each time."""
+    return f"{{{','.join(map(str, ids))}}}"
 
 
 def expired(cursor: Any, claims: Sequence[Claim], *, sender: str) -> set[int]:

@@ -1,6 +1,6 @@
 """One transaction of a sender: it waits for nobody for long, and its errors are told apart."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -54,10 +54,6 @@ def watching(using: str) -> AbstractContextManager[None]:
     return nullcontext() if watch is None else watch.over(connections[using])
 
 
-Rows = Callable[[], list[Any]]
-"""Gives the rows of a statement that was executed."""
-
-
 class Statements:
     """A cursor that has the server prepare what it executes: parsed and planned once for the life of a connection."""
 
@@ -69,18 +65,6 @@ class Statements:
     def execute(self, sql: str, parameters: Any = None) -> None:
         self._cursor.execute(sql.encode(), parameters, prepare=True)  # bytes: psycopg takes no made-up str for SQL
 
-    @contextmanager
-    def together(self) -> Iterator[None]:
-        """Within, only `ask`: the server is asked everything at once, and has answered at the end."""
-        with self.db.connection.pipeline():
-            yield
-
-    def ask(self, sql: str, parameters: Any) -> Rows:
-        """Execute a statement by a cursor of its own, and return what gives its rows."""
-        self._cursor = psycopg.Cursor(self.db.connection)
-        self.execute(sql, parameters)
-        return self._cursor.fetchall
-
     def fetchone(self) -> Any:
         return self._cursor.fetchone()
 
@@ -90,15 +74,6 @@ class Statements:
     @property
     def rowcount(self) -> int:
         return self._cursor.rowcount
-
-
-def ask(cursor: Any, sql: str, parameters: Any) -> Rows:
-    """Execute a statement by whatever cursor, and return what gives its rows."""
-    if isinstance(cursor, Statements):
-        return cursor.ask(sql, parameters)
-    cursor.execute(sql, parameters)
-    rows: list[Any] = cursor.fetchall()
-    return lambda: rows
 
 
 def _settings(scope: str, *, lock_timeout: str) -> str:

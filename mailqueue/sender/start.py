@@ -1,36 +1,26 @@
 """Starting what was claimed: mark it, read it, and turn away what must not go out after all."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from django.db import transaction
 
 from mailqueue.conf import Configuration
 from mailqueue.models import AttemptOutcome, StopReason
-from mailqueue.outbox.identity import fix_identity, has_identity
+from mailqueue.outbox.identity import fix_identity
 from mailqueue.outbox.messages import Mail, letter_of, load, recipients_of
 from mailqueue.queue.claim import Claim
 from mailqueue.queue.health import probe_again
 from mailqueue.queue.history import History, read_histories
-from mailqueue.queue.mails import ask_for_plain
+from mailqueue.queue.mails import read_plain
 from mailqueue.queue.release import release
 from mailqueue.queue.settle import Settlement, settle
-from mailqueue.queue.start import ask_to_start, expired, refused, start
-from mailqueue.queue.work import Rows
+from mailqueue.queue.start import expired, refused, start
+from mailqueue.queue.usual import Turned
 from mailqueue.sender.jobs import Job, Lease, options_of
 from mailqueue.sender.limits import Limits
 from mailqueue.sender.log import instrument
 from mailqueue.sender.options import Options
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What the database was asked in advance."""
-
-    mails: Rows
-    started: Rows
-
-    def live(self) -> set[int]:
-        return {attempt_id for (attempt_id,) in self.started()}
 
 
 class Starter:
@@ -41,41 +31,31 @@ class Starter:
         self._lease_seconds = configuration.LEASE_SECONDS
         self._limits = limits
 
-    def start(self, cursor: Any, claims: Sequence[Claim], *, asked_at: float, asked: Asked | None = None) -> list[Job]:
-        """Return the mails that may go out once the transaction is committed.
-
-        `asked` is what `ask` returned for the same claims, where that was done before.
-        """
+    def start(
+        self, cursor: Any, claims: Sequence[Claim], *, asked_at: float, turned: Turned | None = None
+    ) -> list[Job]:
+        """Return the mails that may go out once this is committed; `turned` says that they are marked already."""
         if not claims:
             return []
         ids = [claim.email_id for claim in claims]
-        emails = load(ids, using=self._options.using, plain=asked.mails if asked else ask_for_plain(cursor, ids))
-        if asked is None:
+        plain = read_plain(cursor, ids) if turned is None else turned.plain
+        emails = load(ids, using=self._options.using, plain=plain)
+        if turned is None:
             # Mails are locked before their attempts, as by those who cancel: otherwise the two could deadlock.
             fix_identity(emails.values(), using=self._options.using)
             live = start(cursor, claims, sender=self._options.sender, lease_seconds=self._lease_seconds)
         else:
-            lacking = {email.pk for email in emails.values() if not has_identity(email)}
-            live = {claim.attempt_id for claim in claims if claim.email_id not in lacking} & asked.live()
+            live = turned.started
         if left_out := [claim for claim in claims if claim.attempt_id not in live]:
             sensitive = {pk for pk, email in emails.items() if (options := options_of(email)) and options.is_sensitive}
-            self._turn_away(cursor, left_out, sensitive=sensitive)
+            with transaction.atomic(using=self._options.using, savepoint=False):
+                self._turn_away(cursor, left_out, sensitive=sensitive)
         starting = [claim for claim in claims if claim.attempt_id in live and claim.email_id in emails]
         histories = read_histories(cursor, [claim.email_id for claim in starting if claim.number > 1])
         return [
             self._job(claim, emails[claim.email_id], histories.get(claim.email_id, History()), asked_at=asked_at)
             for claim in starting
         ]
-
-    def ask(self, cursor: Any, claims: Sequence[Claim]) -> Asked:
-        """Mark and read what has its identity, without waiting for the answers.
-
-        Who has lost its identity since it was claimed is handed back by `start`, and given one by another.
-        """
-        mails = ask_for_plain(cursor, [claim.email_id for claim in claims])
-        return Asked(
-            mails, ask_to_start(cursor, claims, sender=self._options.sender, lease_seconds=self._lease_seconds)
-        )
 
     def _turn_away(self, cursor: Any, claims: list[Claim], *, sensitive: Collection[int]) -> None:
         """Settle what expired before it could start, hold what has a From that is refused, hand back the rest."""

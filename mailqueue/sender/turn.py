@@ -1,7 +1,7 @@
 """One turn of the loop: in one commit, settle what is done, start what comes next, and claim more."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -11,13 +11,15 @@ from django.db import Error
 from mailqueue.conf import Configuration
 from mailqueue.delivery.outcomes import Blame, Outcome, Reply, Stage, Verdict
 from mailqueue.faults import reach
+from mailqueue.models import AttemptOutcome
 from mailqueue.queue.claim import Claim
 from mailqueue.queue.health import probe_again
 from mailqueue.queue.history import History, read_histories
 from mailqueue.queue.release import release
-from mailqueue.queue.settle import Settlement, ask_to_close, settle
+from mailqueue.queue.settle import LogLevel, Settlement, settle
 from mailqueue.queue.start import renew
-from mailqueue.queue.work import Rows, Statements, glance, is_out_of_memory, work
+from mailqueue.queue.usual import Turned, turn_over
+from mailqueue.queue.work import glance, is_out_of_memory, work
 from mailqueue.sender.breaker import PASSING_SECONDS, Breaker
 from mailqueue.sender.clock import boot_time
 from mailqueue.sender.conclude import conclude, discreet
@@ -28,7 +30,7 @@ from mailqueue.sender.look import look
 from mailqueue.sender.options import Options
 from mailqueue.sender.plan import Effects, Plan, Result
 from mailqueue.sender.share import Share
-from mailqueue.sender.start import Asked, Starter
+from mailqueue.sender.start import Starter
 from mailqueue.sender.tide import Tide
 
 MOST_SURPRISES = 3
@@ -60,14 +62,15 @@ class Turn:
         """Carry out the plan in one transaction. When it raises, nothing has happened, or the same plan may be
         carried out once more: a commit whose answer was lost does no harm.
 
-        A mere look needs no transaction: each of its statements may stand alone, and what is claimed by one that was
-        not heard of goes back as after a lost commit.
+        A mere look and a usual turn need no transaction: each of their statements may stand alone, and what is claimed
+        or started by one that was not heard of is dealt with as after a lost commit.
         """
         effects = Effects(asked_at=boot_time())
         starting = self.share.within_rate(plan.starting, effects)
-        with (glance if plan.is_look else work)(self.options.using) as cursor:
-            closing, marking = self._ask(cursor, plan.results, starting)
-            self._settle(cursor, plan.results, effects, closing=closing)
+        is_usual = self._is_usual(plan, starting)
+        with (glance if plan.is_look or is_usual else work)(self.options.using) as cursor:
+            turned = self._turn_over(cursor, plan, starting) if is_usual else None
+            self._settle(cursor, plan.results, effects, closed_ids=turned.closed if turned else None)
             self._renew(cursor, plan, effects)
             stranded = [claim for claim in starting if claim.backend in effects.shut]
             returning = [claim.attempt_id for claim in (*plan.returning, *stranded)]
@@ -75,7 +78,7 @@ class Turn:
             for backend in sorted({claim.backend for claim in plan.returning if claim.is_probe}):
                 probe_again(cursor, backend)
             starting = [claim for claim in starting if claim not in stranded]
-            effects.started = self._starter.start(cursor, starting, asked_at=effects.asked_at, asked=marking)
+            effects.started = self._starter.start(cursor, starting, asked_at=effects.asked_at, turned=turned)
             if plan.is_showing_up or plan.rooms is not None:
                 self.share.show_up(cursor, effects)
             if plan.rooms is not None:
@@ -87,19 +90,28 @@ class Turn:
         self.share.learn(effects)
         return effects
 
-    def _ask(
-        self, cursor: Any, results: Sequence[Result], starting: Sequence[Claim]
-    ) -> tuple[Rows | None, Asked | None]:
-        """Ask at once what a usual turn wants to know: one trip to the database and back in place of three.
+    def _is_usual(self, plan: Plan, starting: Sequence[Claim]) -> bool:
+        """Whether there is only mail that was sent in full, and mail to start, all of the usual kind.
 
-        Not where a result may still keep others from starting.
+        Then one statement does it all, and nothing that it says can keep the rest from being done.
         """
-        is_usual = all(job.accepted_as for job, _ in results) and all(claim.has_identity for claim in starting)
-        if not (starting and is_usual and isinstance(cursor, Statements)):
-            return None, None
-        with cursor.together():
-            accepted = [job.accepted_as for job, _ in results if job.accepted_as]
-            return ask_to_close(cursor, accepted) if accepted else None, self._starter.ask(cursor, starting)
+        is_plain = not (plan.returning or plan.renewing or plan.renewing_stock)
+        return (
+            bool(starting)
+            and is_plain
+            and self.options.log_level < LogLevel.EVERYTHING
+            and all(claim.has_identity for claim in starting)
+            and all(_is_sent_in_full(job) for job, _ in plan.results)
+        )
+
+    def _turn_over(self, cursor: Any, plan: Plan, starting: Sequence[Claim]) -> Turned:
+        return turn_over(
+            cursor,
+            [job.accepted_as for job, _ in plan.results if job.accepted_as],
+            starting,
+            sender=self.options.sender,
+            lease_seconds=self.configuration.LEASE_SECONDS,
+        )
 
     def _look(self, cursor: Any, rooms: dict[str, int], above: dict[str, int], effects: Effects) -> None:
         effects.found = look(
@@ -144,7 +156,9 @@ class Turn:
         )
         return conclude(claim, outcome, recipients=[""], history=history, configuration=self.configuration)
 
-    def _settle(self, cursor: Any, results: list[Result], effects: Effects, *, closing: Rows | None) -> None:
+    def _settle(
+        self, cursor: Any, results: list[Result], effects: Effects, *, closed_ids: Collection[int] | None
+    ) -> None:
         if not results:
             return
         results = [(job, _tellable(job, outcome)) for job, outcome in results]
@@ -155,7 +169,7 @@ class Turn:
             [s for _, s in settlements],
             log_level=self.options.log_level,
             sensitive=sensitive,
-            closing=closing,
+            closed_ids=closed_ids,
         )
         reach("settling")
         effects.settlements = [(job, s) for job, s in settlements if s.attempt_id in closed]
@@ -194,6 +208,11 @@ class Turn:
         if ids:
             seconds = self.configuration.LEASE_SECONDS
             effects.renewed = renew(cursor, ids, sender=self.options.sender, lease_seconds=seconds)
+
+
+def _is_sent_in_full(job: Job) -> bool:
+    settlement = job.accepted_as
+    return settlement is not None and settlement.outcome == AttemptOutcome.SENT and not job.is_sensitive
 
 
 def _tellable(job: Job, outcome: Outcome) -> Outcome:
