@@ -42,10 +42,14 @@ early_{n} AS MATERIALIZED (
 
 IDENTITY = "e.message_id <> '' AND jsonb_exists(e.headers::jsonb, 'Date')"
 
+# A claim that is a transaction by itself waits for no disk: when the database crashes it is as if never made, for a
+# start is written behind it.
+UNSYNCED = "WHERE set_config('synchronous_commit', 'off', true) = 'off'"
+
 # Another sender may have claimed and settled between our snapshot and our lock; the index decides (DO NOTHING).
 CLAIM = """
 WITH {due}, chosen AS MATERIALIZED (
-    SELECT id, due, has_identity FROM ({union}) AS candidates ORDER BY due, id LIMIT %s::bigint
+    SELECT id, due, has_identity FROM ({union}) AS candidates {where} ORDER BY due, id LIMIT %s::bigint
 ), claimed AS (
     INSERT INTO mailqueue_attempt
         (email_id, number, token, sender, backend, claimed_at, lease_until, is_counted, stage, enhanced_code, reply,
@@ -88,7 +92,7 @@ class Catch:
     """Where the next scan may begin; None: where this one did."""
 
 
-def claim(
+def claim(  # noqa: PLR0913 - so much there is to say of one
     cursor: Any,
     *,
     begins: Mapping[str, Position],
@@ -98,16 +102,18 @@ def claim(
     sender: str,
     lease_seconds: float,
     is_probe: bool = False,
+    is_alone: bool = False,
 ) -> Catch:
     """Claim up to `limit` mails that are due in one lane, oldest first.
 
     A probe leaves out what has expired: it would not reach the server.
 
-    `begins` are the aliases under which rows belong to the lane, and where to begin with each. After a crash the
-    claims go back when their lease ends, and cost nothing.
+    `is_alone` says that nothing in this transaction must outlive a crash of the database. `begins` are the
+    aliases under which rows belong to the lane, and where to begin with each. After a crash the claims go back when
+    their lease ends, and cost nothing.
     """
     cursor.execute(
-        statement(len(begins)),
+        statement(len(begins), is_alone=is_alone),
         [
             *(v for alias, at in begins.items() for v in (alias, priority, at.due, at.id, is_probe, limit)),
             *(v for alias in begins for v in (alias, priority, is_probe, limit)),
@@ -122,9 +128,10 @@ def claim(
     return Catch(claims, Position(*rows[-1][4:6]) if rows and not is_probe else None)
 
 
-def statement(spelling_count: int) -> str:
+def statement(spelling_count: int, *, is_alone: bool = False) -> str:
     """Return the SQL that claims in a lane whose alias has so many spellings."""
     parts = range(spelling_count)
     scans = [scan.format(n=n, identity=IDENTITY) for scan in (DUE, EARLY) for n in parts]
     names = [f"due_{n}" for n in parts] + [f"early_{n}" for n in parts]
-    return CLAIM.format(due=",".join(scans), union=" UNION ALL ".join(f"TABLE {name}" for name in names))
+    where = UNSYNCED if is_alone else ""
+    return CLAIM.format(where=where, due=",".join(scans), union=" UNION ALL ".join(f"TABLE {name}" for name in names))

@@ -148,14 +148,15 @@ def _statements(connection: Any, direct: Direct) -> Statements:
 
 @contextmanager
 def glance(using: str) -> Iterator[Any]:
-    """Give a cursor for single statements that are each a transaction by themselves, where there is little to do."""
+    """Give a cursor for single statements that are each a transaction by themselves."""
     connection: Any = connections[using]
-    if _direct_on(connection) is None:
+    direct = _direct_on(connection)
+    if direct is None:
         with work(using) as cursor:
             yield cursor
         return
     with watching(using), connection.wrap_database_errors:
-        yield Statements(connection)
+        yield _statements(connection, direct)
 
 
 def is_databases_trouble(error: Exception) -> bool:

@@ -33,7 +33,7 @@ FORGOTTEN_AFTER_SECONDS = 7 * 24 * 3600
 """So long a dead journal is kept that says more than was settled: it may be another database's or version's."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Acceptance:
     """One line: the server took this mail. Only the token is proof, ids are not."""
 

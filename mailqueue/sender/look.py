@@ -53,14 +53,16 @@ def look(
     configuration: Configuration,
     cursors: Cursors | None = None,
     above: Mapping[str, int] | None = None,
+    is_alone: bool = False,
 ) -> Look:
     """Claim as many mails for each backend as there is room, highest lane first, with a share kept for the lower ones.
 
     `avoiding` names backends that were shut in this very transaction, with the reason. Of a backend that is in `above`
-    only mail of a higher priority than that is claimed.
+    only mail of a higher priority than that is claimed. `is_alone` is as in `claim`.
     """
     found = Look(cursors=(cursors or Cursors()).copy())
     search = Search(cursor, found, rooms, avoiding=avoiding, above=above or {}, options=options, conf=configuration)
+    search.is_alone = is_alone
     search.run()
     if options.is_until_empty and not (found.claims or found.cursors.is_whole):
         search.run(is_whole_wanted=True)
@@ -88,6 +90,7 @@ class Search:
         self._above = above
         self._options = options
         self._configuration = conf
+        self.is_alone = False
 
     def run(self, *, is_whole_wanted: bool = False) -> None:
         """Read the lanes, and claim what there is room for."""
@@ -142,6 +145,7 @@ class Search:
             sender=self._options.sender,
             lease_seconds=self._configuration.LEASE_SECONDS,
             is_probe=is_probe,
+            is_alone=self.is_alone,
         )
         self._found.cursors.move(aliases, priority=priority, to=catch.end)
         return catch.claims

@@ -82,7 +82,7 @@ class Turn:
             if plan.is_showing_up or plan.rooms is not None:
                 self.share.show_up(cursor, effects)
             if plan.rooms is not None:
-                self._look(cursor, plan.rooms, plan.above, effects)
+                self._look(cursor, plan, effects)
         if plan.rooms is not None:
             self._cursors = effects.found.cursors
         self.share.owe(effects.started)
@@ -113,15 +113,16 @@ class Turn:
             lease_seconds=self.configuration.LEASE_SECONDS,
         )
 
-    def _look(self, cursor: Any, rooms: dict[str, int], above: dict[str, int], effects: Effects) -> None:
+    def _look(self, cursor: Any, plan: Plan, effects: Effects) -> None:
         effects.found = look(
             cursor,
-            rooms=rooms,
-            above=above,
+            rooms=plan.rooms or {},
+            above=plan.above,
             avoiding=effects.shut,
             cursors=self._cursors,
             options=self.options,
             configuration=self.configuration,
+            is_alone=plan.is_look,
         )
 
     def leave(self) -> None:
