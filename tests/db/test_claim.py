@@ -139,15 +139,23 @@ def test_the_index_refuses_a_second_claim_that_the_lock_let_through() -> None:
     with turn() as cursor:
         claimed(cursor)
     # What a sender with an older snapshot does: it sees no claim, and the lock is free.
-    statement = claim_module.CLAIM.replace("WITH {due}, chosen", "WITH chosen").replace(
-        "SELECT id, due FROM ({union}) AS candidates ORDER BY due, id LIMIT %s::bigint",
-        "SELECT id, created AS due FROM post_office_email WHERE id = %s",
-    )
+    stale = "stale AS (SELECT id, created AS due, false AS has_identity FROM post_office_email WHERE id = %s)"
+    statement = claim_module.CLAIM.format(where="", due=stale, union="TABLE stale")
     with turn() as cursor:
-        cursor.execute(statement, [mail.pk, OTHER, "default", 60])
+        cursor.execute(statement, [mail.pk, 1, OTHER, "default", 60])
 
         assert [] == cursor.fetchall()
     assert Attempt.objects.count() == 1
+
+
+@pytest.mark.parametrize(("is_alone", "expected"), [(True, "off"), (False, "on")])
+def test_only_a_claim_that_is_a_transaction_by_itself_waits_for_no_disk(is_alone: bool, expected: str) -> None:
+    make_mail()
+    with turn() as cursor:
+        claims = claimed(cursor, is_alone=is_alone)
+        cursor.execute("SHOW synchronous_commit")
+
+        assert (1, (expected,)) == (len(claims), cursor.fetchone())
 
 
 def test_lanes_are_those_that_hold_mail_from_the_highest() -> None:

@@ -1,5 +1,6 @@
 """`mailqueue.EmailBackend` at the call: what it returns, what it refuses, and what it leaves when it fails."""
 
+import re
 import resource
 import warnings
 from collections.abc import Callable, Iterator
@@ -105,8 +106,7 @@ def is_torn(message: EmailMessage) -> bool:
     built: Any = message.message(**({"policy": SMTP} if django.VERSION >= (6, 0) else {}))
     headers = [(str(name), str(value)) for part in built.walk() for name, value in part.items()]
     return any(
-        f"{value}.".splitlines() != [f"{value}."] or not name.strip() or " " in name or not name.isascii()
-        for name, value in headers
+        f"{value}.".splitlines() != [f"{value}."] or re.fullmatch("[!-~]+", name) is None for name, value in headers
     )
 
 

@@ -6,7 +6,7 @@ from django.db import connection
 
 from mailqueue.queue.lanes import Position, read_lanes
 from tests.support.mails import claimed, make_mail, turn
-from tests.support.plans import EMAILS, STATEMENTS, carried_out, claim_parameters, known_parameters
+from tests.support.plans import EMAILS, OF_EACH_MAIL, STATEMENTS, carried_out, claim_parameters, known_parameters
 
 pytestmark = pytest.mark.django_db
 
@@ -56,7 +56,7 @@ def test_the_mails_of_a_lane_are_found_along_its_index() -> None:
     assert {} == {which: scans for which, scans in others.items() if set(scans) - allowed}
 
 
-@pytest.mark.parametrize("name", ["claim", "known lanes"])
+@pytest.mark.parametrize("name", ["claim", "claim alone", "known lanes"])
 def test_a_scan_begins_at_its_position_in_the_index(name: str, is_generic: bool) -> None:
     make_mail()
     plan = carried_out(*STATEMENTS[name], is_generic=is_generic)
@@ -71,12 +71,20 @@ def test_a_plan_that_was_prepared_while_nothing_had_been_sent_reads_no_table_as_
     assert [] == [scan for scan in plan.scans if scan.kind == "Seq Scan"]
 
 
+@pytest.mark.parametrize("name", OF_EACH_MAIL)
+def test_what_was_prepared_for_a_few_mails_while_the_tables_were_empty_reads_nothing_as_a_whole(name: str) -> None:
+    plan = carried_out(*OF_EACH_MAIL[name], is_generic=True)
+
+    assert [] == [scan for scan in plan.scans if not scan.condition]
+
+
 def buffer_counts() -> dict[str, int]:
     """Return what each statement reads where it looks at the top lane."""
-    claim = STATEMENTS["claim"][0], claim_parameters(priority=3)
+    top = claim_parameters(priority=3)
+    claims = {name: (sql, top) for name, (sql, _) in STATEMENTS.items() if name.startswith("claim")}
     return {
         f"{name}, {is_generic=}": carried_out(*statement, is_generic=is_generic).buffer_count
-        for name, statement in (STATEMENTS | {"claim": claim}).items()
+        for name, statement in (STATEMENTS | claims).items()
         for is_generic in (False, True)
     }
 

@@ -4,7 +4,7 @@ import pytest
 from django.db import connection
 
 from mailqueue.models import SenderProcess
-from mailqueue.queue.presence import Presence, forget_old, leave, note_alive, read_presence
+from mailqueue.queue.presence import ALIVE_SECONDS, Presence, forget_old, leave, note_alive, read_presence
 from tests.support.mails import turn
 
 pytestmark = pytest.mark.django_db
@@ -32,14 +32,14 @@ def test_those_who_showed_up_lately_are_alive_in_the_order_of_their_names() -> N
     note("b", backends=("smtp",))
     note("a")
     note("c")
-    pass_time(31, name="c")
+    pass_time(ALIVE_SECONDS + 1, name="c")
 
     assert [Presence("a", (), 8), Presence("b", ("smtp",), 8)] == alive()
 
 
 def test_who_shows_up_again_is_alive_again_and_began_when_it_began() -> None:
     note("a")
-    pass_time(31, name="a")
+    pass_time(ALIVE_SECONDS + 1, name="a")
     began = SenderProcess.objects.get().started_at
     note("a")
 

@@ -457,7 +457,7 @@ def test_the_plan_of_settling_does_not_touch_the_index_of_open_attempts() -> Non
     given = json.dumps([{"id": 1, "token": claims[0].token, "outcome": "sent", "is_sent": True}])
     with turn() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off")
-        cursor.execute(f"EXPLAIN {settle_module.CLOSE}", [given])
+        cursor.execute(f"EXPLAIN {settle_module.CLOSE}", {"given": given})
         plan = "\n".join(line for (line,) in cursor.fetchall())
 
     assert ("mailqueue_attempt_pkey" in plan, "mailqueue_one_open_attempt" in plan) == (True, False)

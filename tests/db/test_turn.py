@@ -3,11 +3,13 @@
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import django
 import pytest
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, DataError, connection
 from django.utils import timezone
 from post_office.models import STATUS, Email
 from pytest_django import Settings
@@ -15,11 +17,12 @@ from pytest_django import Settings
 from mailqueue.conf import Configuration
 from mailqueue.delivery.backends import canonical
 from mailqueue.delivery.outcomes import Blame, Outcome, RecipientOutcome, Reply, Stage, Trouble, Verdict
-from mailqueue.models import Attempt, AttemptOutcome, BackendHealth
+from mailqueue.models import Attempt, AttemptOutcome, BackendHealth, MailState, StopReason
 from mailqueue.outbox.messages import letter_of, load
 from mailqueue.queue.claim import Claim
 from mailqueue.queue.health import Health
 from mailqueue.queue.history import History
+from mailqueue.queue.settle import settle
 from mailqueue.queue.start import start
 from mailqueue.sender.clock import boot_time
 from mailqueue.sender.foregone import outcome_without_sending
@@ -108,9 +111,9 @@ def test_who_has_the_mail_stays_known_when_the_servers_words_cannot_be_written()
     outcome = Outcome(Verdict.RETRY, Stage.RCPT, Blame.RECIPIENT, reply=Reply(450, "\ud800"), recipients=results)
     part = Plan(results=[(job_of(claim_one()), outcome)])
     a_turn = make_turn()
-    with pytest.raises(UnicodeEncodeError):
+    with pytest.raises(DataError) as refused:
         a_turn.run(part)
-    a_turn.give_up(part, UnicodeEncodeError("utf-8", "", 0, 1, ""))
+    a_turn.give_up(part, refused.value)
 
     recipients = Attempt.objects.get(email=mail).recipients
     assert {"ann@example.com": "sent", "bob@example.com": "retry"} == {a: r["verdict"] for a, r in recipients.items()}
@@ -274,6 +277,20 @@ def test_a_probe_whose_mail_had_nobody_left_opens_nothing_and_is_made_again_at_o
 
     assert (False, False) == (backend.shut_at is None, backend.probe_at is None)
     assert ("sent", "") == (attempt.outcome, attempt.stage)
+
+
+@pytest.mark.parametrize("identity", [{}, {"message_id": "<1@example.com>", "headers": {"Date": "now"}}])
+def test_a_mail_that_expired_while_it_was_tried_is_claimed_at_once_and_stopped(identity: dict[str, Any]) -> None:
+    mail = make_mail(**identity)
+    claim = claim_one()
+    with turn() as cursor:
+        start(cursor, [claim], sender=SENDER, lease_seconds=60)
+        Email.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
+        settle(cursor, [settlement(claim, AttemptOutcome.RETRY, retry_after=600.0)])
+    effects = make_turn().run(Plan(starting=[claim_one()]))
+
+    assert ([], ["retry", "expired"]) == (effects.started, outcomes(mail))
+    assert StopReason.EXPIRED == MailState.objects.get().reason
 
 
 def test_claims_are_handed_back() -> None:

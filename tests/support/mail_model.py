@@ -168,11 +168,16 @@ class Mail:
         attempt.outcome = AttemptOutcome.UNKNOWN
         attempt.was_unknown = True
         if is_resent and self.unknown_count == 1:
-            self.put_off()
+            self.wait()
         else:
             self.stop(StopReason.UNKNOWN)
 
     def put_off(self) -> None:
+        """Wait for the next try. What has expired waits for none: its next claim finds out and stops it."""
+        self.wait()
+        self.is_due |= self.has_expired and self.in_lane
+
+    def wait(self) -> None:
         if self.in_lane:
             self.status, self.is_due = STATUS.requeued, False
 

@@ -30,7 +30,13 @@ def turn() -> Iterator[Any]:
 
 
 def claimed(
-    cursor: Any, *, limit: int = 10, priority: int = 1, sender: str = SENDER, lease_seconds: float = 60
+    cursor: Any,
+    *,
+    limit: int = 10,
+    priority: int = 1,
+    sender: str = SENDER,
+    lease_seconds: float = 60,
+    is_alone: bool = False,
 ) -> list[Claim]:
     """Claim due mail of the default backend."""
     return claim(
@@ -41,6 +47,7 @@ def claimed(
         backend="default",
         sender=sender,
         lease_seconds=lease_seconds,
+        is_alone=is_alone,
     ).claims
 
 

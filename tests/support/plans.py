@@ -11,6 +11,10 @@ from django.db import connection
 
 from mailqueue.queue.claim import statement
 from mailqueue.queue.lanes import READ_ALL, READ_KNOWN, START, Position
+from mailqueue.queue.mails import READ as READ_MAILS
+from mailqueue.queue.settle import CLOSE
+from mailqueue.queue.start import START as MARK_STARTED
+from mailqueue.queue.usual import USUAL
 from mailqueue.queue.work import PLANNING
 
 Parameters = Sequence[Any] | Mapping[str, Any]
@@ -36,9 +40,27 @@ def known_parameters(*, begin: Position = START) -> dict[str, Any]:
 
 STATEMENTS: dict[str, tuple[str, Parameters]] = {
     "claim": (statement(2), claim_parameters()),
+    "claim alone": (statement(2, is_alone=True), claim_parameters()),
     "all lanes": (READ_ALL, {"forgiven": 3600}),
     "known lanes": (READ_KNOWN, known_parameters()),
 }
+
+START_PARAMETERS = {
+    "ids": "{1}",
+    "email_ids": "{1}",
+    "sender": "host.1.a",
+    "lease": 60.0,
+    "margin": 15.0,
+    "refused_for": 3600,
+}
+GIVEN = {"given": json.dumps([{"id": 1, "is_sent": True}])}
+OF_EACH_MAIL: dict[str, tuple[str, Parameters]] = {
+    "settle": (CLOSE, GIVEN),
+    "usual turn": (USUAL, START_PARAMETERS | GIVEN),
+    "start": (MARK_STARTED, START_PARAMETERS),
+    "mails": (READ_MAILS, [[1]]),
+}
+"""What is said in every turn about a few mails that are named by their ids."""
 
 
 @dataclass(frozen=True)
@@ -68,10 +90,9 @@ def carried_out(sql: str, parameters: Parameters, *, is_generic: bool = False) -
     """Run a statement as the sender would, with its own values or prepared for any, and return what Postgres did."""
     with connection.cursor() as cursor:
         cursor.execute("SAVEPOINT plan")
-        cursor.execute(PLANNING)
+        cursor.execute("; ".join(f"SET LOCAL {name} = '{value}'" for name, value in PLANNING.items()))
         if is_generic:
             text, values = _numbered(sql, parameters)
-            cursor.execute("SET LOCAL plan_cache_mode = force_generic_plan")
             cursor.execute(f"PREPARE mailqueue_trial AS {text}")
             given = f"({', '.join(['%s'] * len(values))})" if values else ""
             cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT json) EXECUTE mailqueue_trial {given}", values)

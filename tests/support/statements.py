@@ -1,5 +1,6 @@
 """What a program says to Postgres, read off the wire: the frontend's messages of the protocol, version 3."""
 
+import re
 import struct
 import threading
 from collections.abc import Callable
@@ -9,6 +10,7 @@ STARTUP, TYPED = 0, 1
 """How many octets stand before the length of the first message, and of all others."""
 UNENCRYPTED = {"sslmode": "disable", "gssencmode": "disable"}
 """Options of a database url without which there is nothing to read."""
+OTHER_PROCESS = b"K\x00\x00\x00\x0c\x00\x00\x00\x01"
 
 
 class Statements:
@@ -50,3 +52,8 @@ class Statements:
                 portals[first] = rest.partition(b"\0")[0]
             elif kind == b"E":
                 self.executed.append(texts[portals[first]])
+
+
+def as_a_pooler(data: bytes) -> bytes:
+    """Give the client another number of its process (BackendKeyData) than the server has."""
+    return re.sub(rb"K\x00\x00\x00\x0c.{4}", OTHER_PROCESS, data, flags=re.DOTALL)
