@@ -63,7 +63,8 @@ class Statements:
         self._cursor = psycopg.Cursor(connection.connection)
 
     def execute(self, sql: str, parameters: Any = None) -> None:
-        self._cursor.execute(sql.encode(), parameters, prepare=True)  # bytes: psycopg takes no made-up str for SQL
+        with self.db.wrap_database_errors:
+            self._cursor.execute(sql.encode(), parameters, prepare=True)  # bytes: psycopg takes no made-up str for SQL
 
     def fetchone(self) -> Any:
         return self._cursor.fetchone()

@@ -90,8 +90,10 @@ class GatheringHandler(logging.StreamHandler[Any]):
             yield
         finally:
             lines, self._gathered = self._gathered, None
-            self._write("".join(lines or ()))
-            self.release()
+            try:
+                self._write("".join(lines or ()))
+            finally:
+                self.release()
 
     def tell(self, event: str, fields: Mapping[str, Any]) -> None:
         """Log an event at INFO as if by the logging module."""
@@ -111,6 +113,8 @@ class GatheringHandler(logging.StreamHandler[Any]):
                 self._gathered.append(line + self.terminator)
 
     def _write(self, text: str) -> None:
+        if self.stream is None:  # Python was started without one
+            return
         with suppress(OSError, ValueError):  # nobody reads it any more
             self.stream.write(text)
             self.flush()
@@ -119,7 +123,8 @@ class GatheringHandler(logging.StreamHandler[Any]):
 def _gathering_handler() -> GatheringHandler | None:
     """The handler of this process, where `set_up_logging` made it the only one."""
     handlers = package_logger.handlers
-    return handlers[0] if len(handlers) == 1 and isinstance(handlers[0], GatheringHandler) else None
+    is_alone = len(handlers) == 1 and not (package_logger.filters or logger.handlers or logger.filters)
+    return handlers[0] if is_alone and isinstance(handlers[0], GatheringHandler) else None
 
 
 def gathering() -> AbstractContextManager[None]:

@@ -102,7 +102,15 @@ class Turn:
             and self.options.log_level < LogLevel.EVERYTHING
             and all(claim.has_identity for claim in starting)
             and all(_is_sent_in_full(job) for job, _ in plan.results)
+            and not any(
+                self._is_followed_by_more(backend) for backend in {job.claim.backend for job, _ in plan.results}
+            )
         )
+
+    def _is_followed_by_more(self, backend: str) -> bool:
+        """Whether something is written about a backend that takes mail: that it is well again, or bears more."""
+        health = self.limits.of(backend)
+        return health.is_troubled or health.connection_limit is not None
 
     def _turn_over(self, cursor: Any, plan: Plan, starting: Sequence[Claim]) -> Turned:
         return turn_over(

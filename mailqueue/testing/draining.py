@@ -19,6 +19,7 @@ from mailqueue.delivery.backends import configured_aliases
 from mailqueue.models import Attempt
 from mailqueue.queue.claim import Claim
 from mailqueue.queue.settle import LogLevel
+from mailqueue.queue.work import PLANNING
 from mailqueue.sender.foregone import outcome_without_sending
 from mailqueue.sender.jobs import Job
 from mailqueue.sender.options import Options
@@ -27,7 +28,7 @@ from mailqueue.sender.pool import Pool
 from mailqueue.sender.report import report
 from mailqueue.sender.turn import Turn
 
-OURS = ("lock_timeout", "idle_in_transaction_session_timeout", "enable_seqscan", "enable_bitmapscan", "jit")
+OURS = ("lock_timeout", "idle_in_transaction_session_timeout", *PLANNING)
 """What a turn sets for its transaction, which here may be the test's."""
 LAST_MOMENT_SECONDS = 2
 

@@ -23,7 +23,7 @@ from mailqueue.sender.plan import Effects, Plan
 from mailqueue.sender.turn import Turn
 from tests.support.mails import SENDER, claimed, make_mail, turn
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("each_session")]
 
 SENT = Outcome(Verdict.SENT, Stage.DONE, reply=Reply(250, "Ok"))
 CROWDED = Outcome(Verdict.DEFER, Stage.GREETING, Blame.BACKEND, Trouble.CROWDED, Reply(421, "too many connections"))

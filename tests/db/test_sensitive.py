@@ -46,7 +46,7 @@ from tests.support.secrets import SECRET, attach, keep_source, make_secret_mail,
 from tests.support.senders import wait_until_sent
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("each_session")]
 
 CONFIGURATION = Configuration()
 SENT = Outcome(Verdict.SENT, Stage.DONE, reply=Reply(250, "ok"))

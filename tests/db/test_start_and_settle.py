@@ -19,7 +19,7 @@ from mailqueue.queue.settle import LogLevel, settle
 from mailqueue.queue.start import expired, renew, start
 from tests.support.mails import OTHER, SENDER, claimed, end_lease, make_mail, outcomes, settlement, turn
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("each_session")]
 CONFIGURATION = Configuration()
 
 

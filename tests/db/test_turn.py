@@ -36,7 +36,7 @@ from mailqueue.sender.turn import Turn
 from tests.support.mails import SENDER, claimed, end_lease, make_mail, outcomes, settlement, turn
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("each_session")]
 SENT = Outcome(Verdict.SENT, Stage.DONE, reply=Reply(250, "ok"))
 CONFIGURATION = Configuration()
 

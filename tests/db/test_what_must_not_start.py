@@ -20,7 +20,7 @@ from mailqueue.sender.plan import Plan
 from mailqueue.sender.turn import Turn
 from tests.support.mails import SENDER, claimed, make_mail, turn
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("each_session")]
 
 REPLY = "550 5.1.8 Sender address rejected"
 

@@ -352,3 +352,11 @@ def test_a_database_to_listen_on_that_is_away_costs_only_the_wake_up(senders: Ma
         queue_mails(1)
         server.wait_for(1)
         assert sender.stop() == 0
+
+
+def test_a_sender_without_standard_error_sends(senders: MakeSenders, server: SmtpServer) -> None:
+    queue_mails(1)
+    with senders().start("--until-empty", prefix=("sh", "-c", 'exec "$@" 2>&-', "sh")) as sender:
+        code = sender.wait()
+
+    assert (0, 1) == (code, len(server.messages))
