@@ -21,8 +21,8 @@ POINTS = (
     "reaping",
 )
 """After the commit of a claim; after the commit of a start; right before the final dot, of a long message after its
-data; between the server's 250 and the journal; between the journal and the settling; in the settling's transaction; in
-the reaper's."""
+data; between the server's 250 and the journal; between the journal and the settling; in the settling's transaction, or
+right before it where it is one statement; in the reaper's."""
 
 _SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
 

@@ -18,7 +18,7 @@ FROM post_office_email e
 WHERE a.id = ANY(%(ids)s::bigint[]) AND a.outcome IS NULL AND a.sender = %(sender)s
   AND a.lease_until > clock_timestamp() + %(margin)s * interval '1 second'
   AND e.id = ANY(%(email_ids)s::bigint[]) AND e.id = a.email_id
-  AND e.status IN (2, 3) AND (e.expires_at IS NULL OR e.expires_at > now())
+  AND e.status + 0 IN (2, 3) AND (e.expires_at IS NULL OR e.expires_at > now())
   AND NOT EXISTS (SELECT FROM mailqueue_backendhealth h WHERE h.alias = a.backend AND h.paused_at IS NOT NULL OFFSET 0)
   AND NOT EXISTS (SELECT FROM mailqueue_refusedfrom r WHERE r.backend = a.backend AND r.from_email = e.from_email
       AND r.refused_at > now() - %(refused_for)s * interval '1 second' OFFSET 0)

@@ -125,9 +125,18 @@ def _direct_on(connection: Any) -> Direct | None:
     return direct if direct is not None and direct.raw is connection.connection else None
 
 
+def _settle_in_again(using: str) -> None:
+    """Connect as before where the connection has been lost since then."""
+    direct = _direct.get()
+    if direct is not None and direct.raw.closed and not connections[using].in_atomic_block:
+        connections[using].close()
+        settle_in(using)
+
+
 @contextmanager
 def work(using: str, *, lock_timeout: str = LOCK_TIMEOUT) -> Iterator[Any]:
     """Open a transaction and give a cursor on it."""
+    _settle_in_again(using)
     connection: Any = connections[using]
     with watching(using), transaction.atomic(using=using):
         if lock_timeout == LOCK_TIMEOUT and (direct := _direct_on(connection)):
@@ -150,14 +159,20 @@ def _statements(connection: Any, direct: Direct) -> Statements:
 @contextmanager
 def glance(using: str) -> Iterator[Any]:
     """Give a cursor for single statements that are each a transaction by themselves."""
+    _settle_in_again(using)
     connection: Any = connections[using]
     direct = _direct_on(connection)
     if direct is None:
         with work(using) as cursor:
             yield cursor
         return
-    with watching(using), connection.wrap_database_errors:
-        yield _statements(connection, direct)
+    try:
+        with watching(using), connection.wrap_database_errors:
+            yield _statements(connection, direct)
+    except Error:
+        if direct.raw.closed:
+            connection.close()  # as Django does at the end of a transaction: what comes next gets another one
+        raise
 
 
 def is_databases_trouble(error: Exception) -> bool:

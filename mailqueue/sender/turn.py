@@ -113,6 +113,8 @@ class Turn:
         return health.is_troubled or health.connection_limit is not None
 
     def _turn_over(self, cursor: Any, plan: Plan, starting: Sequence[Claim]) -> Turned:
+        if plan.results:
+            _reach_settling()
         return turn_over(
             cursor,
             [job.accepted_as for job, _ in plan.results if job.accepted_as],
@@ -180,7 +182,8 @@ class Turn:
             sensitive=sensitive,
             closed_ids=closed_ids,
         )
-        reach("settling")
+        if closed_ids is None:
+            _reach_settling()
         effects.settlements = [(job, s) for job, s in settlements if s.attempt_id in closed]
         effects.lost = [job for job, s in settlements if s.attempt_id not in closed]
         for job, outcome in results:
@@ -217,6 +220,10 @@ class Turn:
         if ids:
             seconds = self.configuration.LEASE_SECONDS
             effects.renewed = renew(cursor, ids, sender=self.options.sender, lease_seconds=seconds)
+
+
+def _reach_settling() -> None:
+    reach("settling")
 
 
 def _is_sent_in_full(job: Job) -> bool:

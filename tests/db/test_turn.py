@@ -293,6 +293,19 @@ def test_a_mail_that_expired_while_it_was_tried_is_claimed_at_once_and_stopped(i
     assert StopReason.EXPIRED == MailState.objects.get().reason
 
 
+def test_a_usual_turn_settles_what_was_accepted_and_starts_what_comes_next() -> None:
+    identity = {"message_id": "<1@example.com>", "headers": {"Date": "now"}}
+    make_mail(**identity)
+    job = job_of(claim_one())
+    job.accepted_as = settlement(job.claim)
+    make_mail(**identity)
+    following = claim_one()
+    effects = make_turn().run(Plan(results=[(job, SENT)], starting=[following]))
+
+    assert [job.accepted_as] == [settled for _, settled in effects.settlements]
+    assert [following] == [started.claim for started in effects.started]
+
+
 def test_claims_are_handed_back() -> None:
     make_mail()
     make_turn().hand_back([claim_one()])

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from django.db import ProgrammingError, connection
+from django.db import OperationalError, ProgrammingError, connection
 
 from mailqueue.queue.work import FIRST_PLANS, PLANS_LAST, Direct, Statements, glance, settle_in, work
 from tests.support.statements import as_a_pooler
@@ -98,15 +98,6 @@ def test_a_pooler_of_which_the_settings_do_not_speak_is_found_out(
     assert (False, "0") == (is_direct, found)
 
 
-def test_a_connection_that_took_the_place_of_a_lost_one_is_not_trusted_before_it_is_settled_in() -> None:
-    settle_in("default")
-    connection.close()
-    with work("default") as cursor:
-        within = value(cursor, "SHOW lock_timeout")
-
-    assert ("500ms", "0") == (within, value_afterwards("SHOW lock_timeout"))
-
-
 def test_a_wait_that_is_wanted_longer_lasts_no_longer_than_its_transaction() -> None:
     settle_in("default")
     with work("default", lock_timeout="5s") as cursor:
@@ -121,6 +112,24 @@ def test_a_glance_on_a_session_of_its_own_opens_no_transaction() -> None:
         started = [value(cursor, "SELECT pg_current_xact_id()::text") for _ in range(2)]
 
     assert 2 == len(set(started))
+
+
+def test_after_a_glance_that_lost_its_connection_there_is_another() -> None:
+    settle_in("default")
+    with pytest.raises(OperationalError), glance("default") as cursor:
+        cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+
+    with glance("default") as cursor:
+        assert 1 == value(cursor, "SELECT 1")
+
+
+def test_after_a_session_of_its_own_was_lost_the_next_one_is_worked_on_in_the_same_way() -> None:
+    settle_in("default")
+    with pytest.raises(OperationalError), work("default") as cursor:
+        cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+
+    with work("default") as cursor:
+        assert (True, "500ms") == (isinstance(cursor, Statements), value(cursor, "SHOW lock_timeout"))
 
 
 def test_a_glance_on_a_session_that_is_lent_is_a_transaction(is_lent: None) -> None:

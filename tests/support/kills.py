@@ -109,6 +109,7 @@ def _begin(senders: Senders, server: SmtpServer, point: str, *, stack: ExitStack
 def drain(senders: Senders) -> None:
     """Let one sender, which nobody kills, send what is left."""
     with senders.start() as sender:
+        sender.wait_for(r"sender\.started")  # TERM ends it before as it ends any process
         queued = Email.objects.filter(status__in=[STATUS.queued, STATUS.requeued])
         wait_until(lambda: not queued.exists(), seconds=180, what="an empty queue")
         assert sender.stop() == 0
