@@ -1,5 +1,6 @@
 """One transaction of a sender: it waits for nobody for long, and its errors are told apart."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
@@ -86,6 +87,7 @@ def _settings(scope: str, *, lock_timeout: str) -> str:
 class Direct:
     """The connection (psycopg's) of this thread that no pooler shares out among others."""
 
+    using: str
     raw: Any
     transaction_count: int = 0
 
@@ -95,7 +97,13 @@ class Direct:
         return self.transaction_count in FIRST_PLANS or self.transaction_count % PLANS_LAST == 0
 
 
-_direct: ContextVar[Direct | None] = ContextVar("mailqueue_direct", default=None)
+class Own(threading.local):
+    """What is each thread's own. A context would not do: who starts a thread may hand on a copy of his."""
+
+    direct: Direct | None = None
+
+
+own = Own()
 
 
 def settle_in(using: str) -> bool:
@@ -104,7 +112,7 @@ def settle_in(using: str) -> bool:
     Then statements are prepared and the time-outs are set once. Behind a pooler both would be somebody else's as
     well; such a connection has been given another process number than the server's. Returns whether it is direct.
     """
-    _direct.set(None)
+    own.direct = None
     connection = connections[using]
     if connection.settings_dict.get("DISABLE_SERVER_SIDE_CURSORS"):
         return False
@@ -116,19 +124,19 @@ def settle_in(using: str) -> bool:
         cursor.execute(_settings("SESSION", lock_timeout=LOCK_TIMEOUT))
     # Django's own statements are not prepared: it never asks for it, and none is repeated so often.
     raw.prepare_threshold = NEVER_BY_ITSELF
-    _direct.set(Direct(raw))
+    own.direct = Direct(using, raw)
     return True
 
 
 def _direct_on(connection: Any) -> Direct | None:
-    direct = _direct.get()
+    direct = own.direct
     return direct if direct is not None and direct.raw is connection.connection else None
 
 
 def _settle_in_again(using: str) -> None:
     """Connect as before where the connection has been lost since then."""
-    direct = _direct.get()
-    if direct is not None and direct.raw.closed and not connections[using].in_atomic_block:
+    direct = own.direct
+    if direct is not None and direct.using == using and direct.raw.closed and not connections[using].in_atomic_block:
         connections[using].close()
         settle_in(using)
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.db import OperationalError, ProgrammingError, connection
 
-from mailqueue.queue.work import FIRST_PLANS, PLANS_LAST, Direct, Statements, glance, settle_in, work
+from mailqueue.queue.work import FIRST_PLANS, PLANS_LAST, Direct, Statements, glance, own, settle_in, work
 from tests.support.statements import as_a_pooler
 from tests.support.tcp_proxy import TcpProxy, target_of
 
@@ -17,8 +17,9 @@ COUNT_PREPARED = "SELECT count(*) FROM pg_prepared_statements WHERE statement LI
 
 
 @pytest.fixture(autouse=True)
-def own_session(transactional_db: None) -> Iterator[None]:
+def own_session(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What is set for a session ends with it."""
+    monkeypatch.setattr(own, "direct", None)
     connection.close()
     yield
     connection.close()
@@ -169,7 +170,7 @@ def test_an_error_of_a_statement_that_is_prepared_is_djangos() -> None:
 
 
 def test_statements_are_planned_anew_early_and_then_now_and_then() -> None:
-    counted = [n for n in range(1, 2 * PLANS_LAST + 1) if Direct(None, n).is_to_plan_anew]
+    counted = [n for n in range(1, 2 * PLANS_LAST + 1) if Direct("default", None, n).is_to_plan_anew]
 
     assert [*FIRST_PLANS, PLANS_LAST, 2 * PLANS_LAST] == counted
 
