@@ -122,6 +122,9 @@ def test_a_default_priority_by_which_post_office_sends_itself_is_a_warning(prior
 
 @pytest.mark.django_db
 def test_a_database_that_has_everything_passes() -> None:
+    with connections["default"].cursor() as cursor:
+        cursor.execute("REINDEX INDEX mailqueue_lane")  # other tests leave it bloated, which is warned of
+
     assert {} == found(databases=["default"])
 
 
