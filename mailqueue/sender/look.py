@@ -91,6 +91,7 @@ class Search:
         self._options = options
         self._configuration = conf
         self.is_alone = False
+        """As in `claim`."""
 
     def run(self, *, is_whole_wanted: bool = False) -> None:
         """Read the lanes, and claim what there is room for."""
