@@ -5,7 +5,7 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
@@ -20,13 +20,13 @@ from tests.support.waiting import wait_until
 
 RANDOM = "random"
 LATE = "late"
-"""A sender that does not reach its point in time is killed like the random ones, and counted apart."""
+"""A sender that does not reach its point in time is killed like the random ones, counted apart, and begun again."""
 LATE_SECONDS = 20
 AFTER_JOURNAL = ("journaled", "settling")
 """Points that are reached when what the server took is in the journal; nothing else is in flight on one connection."""
 ALONE = (*AFTER_JOURNAL, "reaping")
 """At these a sender has one connection, so that nothing but what the point is about is in flight."""
-MOST_REACHED = {"claimed": 4, "settling": 20, "reaping": 1}
+MOST_REACHED = {"claimed": 4, "journaled": 20, "settling": 20, "reaping": 1}
 MAILS_OF_A_LIFE = 80
 CONNECTIONS = 4
 AT_ONCE = 3
@@ -38,7 +38,8 @@ logger = logging.getLogger(__name__)
 class Life:
     """One sender process from its start to its end."""
 
-    point: str
+    aim: str
+    """Where it is meant to be killed."""
     after: int
     """How often the point is reached, or how many mails the server takes, until the kill."""
     process: RunningProcess
@@ -47,18 +48,24 @@ class Life:
     started_at: float = field(default_factory=time.monotonic)
     sender: str = ""
     code: int | None = None
+    is_late: bool = False
+
+    @property
+    def point(self) -> str:
+        """Where it was killed."""
+        return LATE if self.is_late else self.aim
 
     @property
     def connections(self) -> int:
-        return 1 if self.point in ALONE else CONNECTIONS
+        return 1 if self.aim in ALONE else CONNECTIONS
 
     def is_over(self, server: SmtpServer) -> bool:
         """Say whether the process has ended; end it when its time has come."""
         if self.process.is_running():
-            if self.point == RANDOM and self._is_at_work(server):
+            if self.aim == RANDOM and self._is_at_work(server):
                 self.process.send(signal.SIGKILL)
             elif time.monotonic() - self.started_at > LATE_SECONDS:
-                self.point = LATE
+                self.is_late = True
                 self.process.send(signal.SIGKILL)
             return False
         self.sender = self.process.wait_for(r"sender\.started sender=(\S+)")[1]
@@ -72,7 +79,11 @@ class Life:
 
 
 def kill_senders(senders: Senders, server: SmtpServer, *, kills: int, mails: int) -> tuple[list[str], list[Life]]:
-    """Queue mails while senders come and are killed, a few at a time; return the subjects and the lives."""
+    """Queue mails while senders come and are killed, a few at a time; return the subjects and the lives.
+
+    There are more kills and more mails than asked for when senders come too late to their point: for another took
+    the mails that would have led there.
+    """
     share = mails // 2 // kills
     subjects = queue_mails(mails - share * kills)
     points = [(*POINTS, RANDOM)[number % (len(POINTS) + 1)] for number in range(kills)]
@@ -83,13 +94,15 @@ def kill_senders(senders: Senders, server: SmtpServer, *, kills: int, mails: int
     def somebody_died() -> bool:
         over = [life for life in running if life.is_over(server)]
         lives.extend(over)
+        if len(lives) < 2 * kills:
+            points.extend(life.aim for life in over if life.is_late)
         running[:] = [life for life in running if life not in over]
         return bool(over)
 
     with ExitStack() as stack:
         while points or running:
             while points and len(running) < AT_ONCE:
-                subjects += queue_mails(share, prefix=f"life{len(points)}")
+                subjects += queue_mails(share, prefix=f"life{len(lives) + len(running)}")
                 running.append(_begin(senders, server, points.pop(), stack=stack))
             wait_until(somebody_died, seconds=3 * LATE_SECONDS, what="the end of a sender")
             if len(lives) % 50 == 0:
@@ -119,6 +132,7 @@ def drain(senders: Senders) -> None:
 class Damage:
     """What the kills did, from the books of the server and of the database."""
 
+    queued: int
     accepted: int
     lost: set[str]
     held: int
@@ -130,10 +144,11 @@ class Damage:
     """The largest number of Message-IDs that one mail arrived under."""
 
     @classmethod
-    def of(cls, subjects: Iterable[str], server: SmtpServer) -> "Damage":
+    def of(cls, subjects: Collection[str], server: SmtpServer) -> "Damage":
         unknown = Attempt.objects.filter(outcome=AttemptOutcome.UNKNOWN).values_list("sender", "email__subject")
         held = Email.objects.filter(status=STATUS.failed, mailqueue_state__reason=StopReason.UNKNOWN)
         return cls(
+            queued=len(subjects),
             accepted=len(server.messages),
             lost=missing(subjects, server) - set(held.values_list("subject", flat=True)),
             held=held.count(),
