@@ -80,8 +80,8 @@ class Sender:
 
         Raises nothing for what a mail, a server or the database does.
         """
-        instrument("sender.started", sender=self.options.sender, concurrency=self.options.concurrency)
         with self._waker.signals(self._stop), removing_by(self._remover.remove):
+            instrument("sender.started", sender=self.options.sender, concurrency=self.options.concurrency)
             if not self.options.is_until_empty:
                 self._sweeper.start()
             self._reconnect()

@@ -460,7 +460,9 @@ def test_the_plan_of_settling_does_not_touch_the_index_of_open_attempts() -> Non
         cursor.execute(f"EXPLAIN {settle_module.CLOSE}", {"given": given})
         plan = "\n".join(line for (line,) in cursor.fetchall())
 
-    assert ("mailqueue_attempt_pkey" in plan, "mailqueue_one_open_attempt" in plan) == (True, False)
+    # Which of the other two is up to the planner, and to how bloated they are, while the table is all but empty.
+    assert "Index Scan using mailqueue_attempt" in plan
+    assert "mailqueue_one_open_attempt" not in plan
 
 
 def test_a_mail_that_was_proven_sent_does_not_fail_by_a_later_attempt() -> None:

@@ -49,6 +49,8 @@ def test_rolling_restarts_under_load_leave_no_claim_and_no_copy_and_end_within_t
             running.append(stack.enter_context(make.start()))
         server.latency = 0
         wait_until_sent(len(subjects), seconds=300)
+        for sender in running:
+            sender.wait_for(r"sender\.started")  # TERM ends it before as it ends any process
         codes += [sender.stop(signal.SIGTERM) for sender in running]
 
     busy = sum(count > 0 for count in claims_at_term)
