@@ -32,10 +32,12 @@ def fill(count: int) -> None:
 def times(count: int) -> list[float]:
     """Return how long each of so many claims of 50 took, commit included (seconds). What is claimed is settled."""
     from mailqueue.conf import configuration
+    from mailqueue.queue.work import settle_in
     from mailqueue.sender.options import Options
     from mailqueue.sender.plan import Plan
     from mailqueue.sender.turn import Turn
 
+    settle_in("default")
     turn = Turn(options=Options(concurrency=BATCH, using="default"), configuration=configuration())
     found = []
     for _ in range(WARM_UP + count):

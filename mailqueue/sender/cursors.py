@@ -12,10 +12,10 @@ from typing import Any
 from mailqueue.queue.lanes import START, LaneKey, Lanes, Position, read_known_lanes, read_lanes
 from mailqueue.sender.precedence import Precedence
 
-SLOW_SECONDS = 0.002
+SLOW_SECONDS = 0.001
 """Reading all lanes is done at every look unless it takes longer."""
-RESTS_PER_READ = 19
-"""When it is slow, reading all lanes takes one part in twenty of the time, ..."""
+RESTS_PER_READ = 199
+"""When it is slow, reading all lanes takes one part in two hundred of the time, so that few claims wait for it, ..."""
 LONGEST_REST_SECONDS = 5.0
 """... but is done so often whatever it takes: so is found what sorts early, for it was committed late or came back."""
 
