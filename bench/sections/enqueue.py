@@ -8,6 +8,7 @@ from bench.site import Site
 NAME = "enqueue"
 WRITERS = 32
 TIMES_IN_BULK = 10
+NO_BROKER = "no redis-server"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,30 +36,47 @@ WAYS = (
     Way("post_office_backend", "an order and a mail: post_office.EmailBackend", "post_office", "django"),
     Way("celery", "an order and a mail: django-celery-email", "celery", "celery"),
 )
-# 15,000/s where post_office made 4,400/s.
-BULK_TARGET = Target(15_000 / 4_400, of=f"{NAME}.bulk_post_office")
+BULK = (
+    ("post_office", "post_office.send_many", None),
+    ("celery", "django-celery-email, send_messages", None),
+    # 15,000/s where post_office made 4,400/s.
+    ("mailqueue", "mailqueue.send_many", Target(15_000 / 4_400, of=f"{NAME}.bulk_post_office")),
+)
 
 
 def measure(site: Site, figures: Figures) -> None:
     for way in WAYS:
         _one_writer(site, figures, way)
-    count = site.sizes.enqueued * TIMES_IN_BULK
-    for product, target in (("post_office", None), ("mailqueue", BULK_TARGET)):
-        with site.place(product) as place:
-            figure = Figure(NAME, f"{NAME}.bulk_{product}", f"in bulk: {product}.send_many", "mails/s", target=target)
-            figures.note(figure, place.job("writers.bulk", product=product, count=count))
+    for product, label, target in BULK:
+        _in_bulk(
+            site,
+            figures,
+            product,
+            Figure(NAME, f"{NAME}.bulk_{product}", f"in bulk: {label}", "mails/s", target=target),
+        )
     _many_writers(site, figures)
 
 
 def _one_writer(site: Site, figures: Figures, way: Way) -> None:
     figure = Figure(NAME, f"{NAME}.{way.key}", way.label, "commits/s", target=way.target)
     if way.kind == "celery" and site.broker is None:
-        figures.miss(figure, "no redis-server")
+        figures.miss(figure, NO_BROKER)
         return
     with site.place(way.kind) as place:
         site.server.checkpoint()
         figures.note(figure, place.job("writers.rate", way=way.way, count=site.sizes.enqueued))
     if way.kind == "celery" and site.broker:
+        site.broker.clear()
+
+
+def _in_bulk(site: Site, figures: Figures, product: str, figure: Figure) -> None:
+    if product == "celery" and site.broker is None:
+        figures.miss(figure, NO_BROKER)
+        return
+    with site.place(product) as place:
+        site.server.checkpoint()
+        figures.note(figure, place.job("writers.bulk", product=product, count=site.sizes.enqueued * TIMES_IN_BULK))
+    if product == "celery" and site.broker:
         site.broker.clear()
 
 
