@@ -7,7 +7,7 @@ OPENING = re.compile(r'["(<]')
 
 
 def join_addresses(addresses: Iterable[str]) -> str:
-    return ", ".join(address.strip() for address in addresses)
+    return ", ".join([address.strip() for address in addresses])
 
 
 def split_addresses(text: str) -> list[str]:

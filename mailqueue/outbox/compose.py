@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from datetime import datetime
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.core.mail import EmailMultiAlternatives
@@ -29,13 +29,23 @@ from mailqueue.outbox.request import (
     priority_of,
 )
 from mailqueue.outbox.rows import draft
-from mailqueue.outbox.size import check_attached_size, check_file_sizes
+from mailqueue.outbox.simple import simple_row
+from mailqueue.outbox.size import check_attached_size, check_file_sizes, is_surely_small
 from mailqueue.outbox.texts import Texts
 from mailqueue.outbox.trial import file_size, measured
 from mailqueue.queue.enqueue import database_time
 
 NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 """As it stands in JSON."""
+
+
+class Addresses(NamedTuple):
+    """Who writes, and to whom."""
+
+    sender: str
+    to: list[str]
+    cc: list[str]
+    bcc: list[str]
 
 
 class Composer:
@@ -58,6 +68,10 @@ class Composer:
         return priority_of(Request())
 
     @cached_property
+    def _default_sender(self) -> Any:
+        return settings.DEFAULT_FROM_EMAIL
+
+    @cached_property
     def _domain(self) -> str:
         return str(get_message_id_fqdn())
 
@@ -72,30 +86,59 @@ class Composer:
             whatever Django raises before it sends the message.
         """
         check_times(request)
-        if not isinstance(request.context, Mapping | None):
+        if request.context is not None and not isinstance(request.context, Mapping):
             raise TypeError(f"context must be a dict, not {type(request.context).__name__}.")
         template = self._texts.template_of(request)
         is_rendered_later = bool(request.render_on_delivery)
         texts = ("", "", "") if is_rendered_later else self._texts.render(request, template)
         contents = self._attachments.contents_of(request.attachments)
-        message = _message(request, texts, headers=self._headers(request.headers))
-        made = self._draft(message, contents)
+        headers = _headers(request.headers)
+        addresses = self._addresses(request)
+        message: EmailMultiAlternatives | None = None
+        made = None if contents else self._simple(texts, addresses, headers)
+        if made is None:
+            message = _message(texts, addresses, headers=self._identified(headers))
+            made = self._draft(message, contents)
         if is_rendered_later:
             _keep_context(made, request)
         self._address(made.email, request, template)
-        if not made.source and (contents or made.email.expires_at):
+        if message and not made.source and (contents or made.email.expires_at):
             # What the message itself does not hold: its attachments, and a header Expires that post_office writes.
             self._check_size(made, message)
         made.options = options_of(request)
         return made
 
-    def _headers(self, given: Any) -> dict[str, Any]:
-        if not isinstance(given, Mapping | None):
-            raise TypeError(f"headers must be a dict, not {type(given).__name__}.")
-        headers = dict(given or {})
-        if not any(str(name).lower() == "message-id" for name in headers):
-            headers["Message-ID"] = make_message_id(headers, domain=self._domain)
-        return headers
+    def _addresses(self, request: Request) -> Addresses:
+        (sender,) = addresses_of(
+            [self._default_sender if request.sender is None else request.sender], argument="sender"
+        )
+        to = addresses_of(request.recipients, argument="recipients")
+        cc = addresses_of(request.cc, argument="cc")
+        bcc = addresses_of(request.bcc, argument="bcc")
+        if not (to or cc or bcc):
+            raise ValueError("A mail needs a recipient: recipients, cc and bcc are all empty.")
+        return Addresses(sender, to, cc, bcc)
+
+    def _simple(self, texts: tuple[str, str, str], addresses: Addresses, headers: Mapping[str, Any]) -> Draft | None:
+        """Make the draft without a message, where it is certain to be the same."""
+        subject, body, html = texts
+        made = simple_row(
+            subject=subject,
+            body=body,
+            html=html,
+            from_email=addresses.sender,
+            to=addresses.to,
+            cc=addresses.cc,
+            bcc=addresses.bcc,
+            headers=headers,
+            domain=self._domain,
+        )
+        return made if made and is_surely_small(made.email) else None
+
+    def _identified(self, headers: dict[str, Any]) -> dict[str, Any]:
+        if any(str(name).lower() == "message-id" for name in headers):
+            return headers
+        return {**headers, "Message-ID": make_message_id(headers, domain=self._domain)}
 
     def _draft(self, message: EmailMultiAlternatives, contents: list[Content]) -> Draft:
         if not contents:
@@ -136,22 +179,23 @@ class Composer:
             raise ValueError(f"expires_in {request.expires_in!r} ends after the last day of the calendar.") from error
 
 
-def _message(request: Request, texts: tuple[str, str, str], *, headers: dict[str, Any]) -> EmailMultiAlternatives:
+def _headers(given: Any) -> dict[str, Any]:
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise TypeError(f"headers must be a dict, not {type(given).__name__}.")
+    return dict(given)
+
+
+def _message(texts: tuple[str, str, str], addresses: Addresses, *, headers: dict[str, Any]) -> EmailMultiAlternatives:
     subject, body, html = texts
-    sender = settings.DEFAULT_FROM_EMAIL if request.sender is None else request.sender
-    (from_email,) = addresses_of([sender], argument="sender")
-    to = addresses_of(request.recipients, argument="recipients")
-    cc = addresses_of(request.cc, argument="cc")
-    bcc = addresses_of(request.bcc, argument="bcc")
-    if not (to or cc or bcc):
-        raise ValueError("A mail needs a recipient: recipients, cc and bcc are all empty.")
     message = EmailMultiAlternatives(
         subject=subject,
         body=body or html,
-        from_email=from_email,
-        to=to,
-        cc=cc,
-        bcc=bcc,
+        from_email=addresses.sender,
+        to=addresses.to,
+        cc=addresses.cc,
+        bcc=addresses.bcc,
         headers=headers,
     )
     if html and body:

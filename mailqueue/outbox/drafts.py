@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
+from django.db.models.base import ModelState
+from django.db.models.signals import post_init, pre_init
 from post_office.models import STATUS, Email
 from post_office.utils import parse_priority
 
@@ -29,16 +31,34 @@ class Draft:
 def queued_mail(**columns: Any) -> Email:
     """Make the row of a mail that is to be queued, with the default priority.
 
-    By position, which takes Django less than half the time.
+    Where nobody watches, the object is made as unpickling makes one, which takes a fifth of the time.
     """
     fixed, made = _defaults()
     fresh = {name: default() for name, default in made.items()} if made else {}
-    return Email(*{**fixed, **fresh, "status": STATUS.queued, "priority": parse_priority(None), **columns}.values())
+    values = {**fixed, **fresh, "status": STATUS.queued, "priority": parse_priority(None), **columns}
+    if is_watched():
+        return Email(**values)
+    email = Email.__new__(Email)
+    email._state = ModelState()
+    vars(email).update(_beside(), **values)
+    return email
+
+
+def is_watched() -> bool:
+    """Whether somebody's code is run when the object of a mail is made."""
+    return any(signal.receivers and signal.has_listeners(Email) for signal in (pre_init, post_init))
 
 
 @lru_cache(maxsize=1)
 def _defaults() -> tuple[dict[str, Any], dict[str, Callable[[], Any]]]:
-    """Return the defaults of all columns, in order, and what makes those that are made anew for each row."""
+    """Return the defaults of all columns, and what makes those that are made anew for each row."""
     fields = Email._meta.concrete_fields
     made = {field.attname: field.get_default for field in fields if field.has_default() and callable(field.default)}
     return {field.attname: field.get_default() for field in fields}, made
+
+
+@lru_cache(maxsize=1)
+def _beside() -> dict[str, Any]:
+    """Return what post_office notes on an object beside its columns."""
+    columns = {field.attname for field in Email._meta.concrete_fields}
+    return {name: value for name, value in vars(Email()).items() if name not in columns and name != "_state"}

@@ -1,6 +1,6 @@
 """From drafts to the database, inside the caller's transaction."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from django.db.models import Model
 from django.db.models.signals import post_save, pre_save
@@ -21,12 +21,32 @@ def insert(drafts: Sequence[Draft], *, using: str) -> list[Email]:
     The times of the rows are the database's. Does not tell anybody: that is up to the caller, by post_office's signal
     `email_queued`.
     """
+    if len(drafts) > 1:
+        return insert_while_made(drafts, count=len(drafts), using=using)
+    for draft in drafts:
+        _insert(draft.email, using=using)
+    return _complete(drafts, using=using)
+
+
+def insert_while_made(drafts: Iterable[Draft], *, count: int, using: str) -> list[Email]:
+    """Do what `insert` does for at most `count` drafts that are made one by one while those before are written.
+
+    To make them must not ask this database for anything.
+    """
+    written: list[Draft] = []
+
+    def emails() -> Iterator[Email]:
+        for draft in drafts:
+            written.append(draft)
+            yield draft.email
+
+    insert_mails(emails(), count=count, using=using)
+    return _complete(written, using=using)
+
+
+def _complete(drafts: Sequence[Draft], *, using: str) -> list[Email]:
+    """Write the rows beside those of the mails, and have the mails hold their addresses as when they are read."""
     emails = [draft.email for draft in drafts]
-    if len(emails) > 1:
-        insert_mails(emails, using=using)
-    else:
-        for email in emails:
-            _insert(email, using=using)
     for email in emails:
         email.to, email.cc, email.bcc = (
             split_addresses(email.to),

@@ -45,6 +45,28 @@ class Request:
     unknown_outcome: str | None = None
 
 
+MAY_ASK = ("template", "context", "attachments", "key", "expires_in")
+PLAIN = frozenset({type(None), str, int, float, bool, datetime})
+
+
+def asks_nobody(given: Any) -> bool:
+    """Whether it runs none of the caller's code, and asks no database, to make a mail of these arguments.
+
+    A lazy text, a queryset of recipients or a template may do both.
+    """
+    return (
+        type(given) is dict
+        and all(given.get(name) is None for name in MAY_ASK)
+        and all(type(value) in PLAIN or _holds_texts(value) for value in given.values())
+    )
+
+
+def _holds_texts(value: Any) -> bool:
+    if type(value) is dict:
+        return _holds_texts([*value, *value.values()])
+    return type(value) in (list, tuple) and all(type(item) is str for item in value)
+
+
 def digest_of(request: Request) -> str | None:
     """Return the hash under which the key of a request is kept.
 

@@ -1,6 +1,6 @@
 """`mailqueue.send` and `mailqueue.send_many`: post_office's API, with keys and in bulk."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import fields
 from datetime import datetime, timedelta
@@ -13,11 +13,11 @@ from post_office.models import Email, EmailTemplate
 
 from mailqueue.conf import configuration
 from mailqueue.outbox.compose import Composer
-from mailqueue.outbox.drafts import Draft
-from mailqueue.outbox.insert import insert
+from mailqueue.outbox.drafts import Draft, is_watched
+from mailqueue.outbox.insert import insert, insert_while_made
 from mailqueue.outbox.messages import load_rows
 from mailqueue.outbox.notice import announce, warn_of_other_transaction
-from mailqueue.outbox.request import Request, digest_of
+from mailqueue.outbox.request import Request, asks_nobody, digest_of
 from mailqueue.queue.keys import fill_keys, take_keys
 
 ARGUMENTS = tuple(entry.name for entry in fields(Request))
@@ -94,24 +94,51 @@ def send_many(kwargs_list: Iterable[Mapping[str, Any]]) -> list[Email | None]:
 
 def _queue(arguments: Sequence[Mapping[str, Any]], *, names_position: bool) -> list[Email | None]:
     using = router.db_for_write(Email)
-    drafts: list[Draft] = []
-    digests: list[str | None] = []
     with ExitStack() as until_written:
-        composer = Composer(using=using, until=until_written)
-        for position, given in enumerate(arguments):
-            try:
-                request = _request(given)
-                digests.append(digest_of(request))
-                drafts.append(composer.compose(request))
-            except Exception as error:
-                if names_position:
-                    _name_position(error, position)
-                raise
+        making = _Making(arguments, Composer(using=using, until=until_written), names_position=names_position)
         warn_of_other_transaction(using)
+        if len(arguments) > 1 and not is_watched() and all(map(asks_nobody, arguments)):
+            with transaction.atomic(using=using):
+                emails = insert_while_made(making.drafts(), count=len(arguments), using=using)
+                making.check()
+                announce(emails, using=using)
+            return list(emails)
+        drafts, digests = list(making.drafts()), making.digests
+        making.check()
         # One INSERT needs no transaction of its own.
         is_single = len(drafts) <= 1 and not any(digests) and not any(draft.has_extra_rows for draft in drafts)
         with nullcontext() if is_single else transaction.atomic(using=using):
             return _write(drafts, digests, using=using)
+
+
+class _Making:
+    """Makes the drafts of one call. An error is kept for later: it must not tear what is being written."""
+
+    def __init__(self, arguments: Sequence[Mapping[str, Any]], composer: Composer, *, names_position: bool) -> None:
+        self.digests: list[str | None] = []
+        self._arguments = arguments
+        self._composer = composer
+        self._names_position = names_position
+        self._error: Exception | None = None
+
+    def drafts(self) -> Iterator[Draft]:
+        """Give a draft for each mail, until one can't be made."""
+        for position, given in enumerate(self._arguments):
+            try:
+                request = _request(given)
+                self.digests.append(digest_of(request))
+                draft = self._composer.compose(request)
+            except Exception as error:  # noqa: BLE001 - it is raised by `check`
+                if self._names_position:
+                    _name_position(error, position)
+                self._error = error
+                return
+            yield draft
+
+    def check(self) -> None:
+        """Raise what was wrong with a mail."""
+        if self._error:
+            raise self._error
 
 
 def _request(given: Any) -> Request:

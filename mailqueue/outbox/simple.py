@@ -5,7 +5,7 @@ For these, the cost of building is saved when they are queued. Every other messa
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import format_datetime, formatdate
 from functools import lru_cache
@@ -38,22 +38,61 @@ def simple_draft(message: EmailMessage) -> Draft | None:
     """
     body = message.body
     html = _html_of(message)
-    if html is None or not (_are_plain_texts(body, html) and _has_simple_head(message)):
+    if html is None:
         return None
     if message.content_subtype == "html":
         body, html = "", body
-    headers = dict(message.extra_headers)
-    message_id = headers.pop("Message-ID", None) or make_message_id(headers, domain=DNS_NAME)
+    return simple_row(
+        subject=message.subject,
+        body=body,
+        html=html,
+        from_email=message.from_email,
+        to=message.to,
+        cc=message.cc,
+        bcc=message.bcc,
+        reply_to=message.reply_to or (),
+        headers=message.extra_headers,
+        domain=DNS_NAME,
+    )
+
+
+def simple_row(  # noqa: PLR0913 - so much makes a mail
+    *,
+    subject: Any,
+    body: Any,
+    html: Any,
+    from_email: Any,
+    to: Sequence[Any],
+    cc: Sequence[Any] = (),
+    bcc: Sequence[Any] = (),
+    reply_to: Sequence[Any] = (),
+    headers: Any,
+    domain: Any,
+) -> Draft | None:
+    """Turn texts and addresses into the rows that Django's message of them would become, with a Message-ID and a Date.
+
+    None where any of them is not of the simplest kind. `domain` is that of the Message-ID.
+    """
+    if not (
+        _are_plain_texts(body, html)
+        and _is_harmless(subject)
+        and len(subject) <= SUBJECT_LIMIT
+        and all(map(is_simple, (from_email, *to, *cc, *bcc, *reply_to)))
+        and _are_simple_headers(headers)
+    ):
+        return None
+    headers = dict(headers)
+    message_id = headers.pop("Message-ID", None) or make_message_id(headers, domain=domain)
     headers["Date"] = _date()
-    if message.reply_to:
-        headers["Reply-To"] = ", ".join(message.reply_to)
+    if reply_to:
+        headers["Reply-To"] = ", ".join(reply_to)
     return Draft(
         queued_mail(
-            from_email=message.from_email,
-            to=join_addresses(message.to),
-            cc=join_addresses(message.cc),
-            bcc=join_addresses(message.bcc),
-            subject=message.subject,
+            from_email=from_email,
+            to=join_addresses(to),
+            cc=join_addresses(cc),
+            bcc=join_addresses(bcc),
+            subject=subject,
             message=body,
             html_message=html,
             message_id=message_id,
@@ -99,17 +138,6 @@ def _html_of(message: EmailMessage) -> str | None:
 def _usual_attributes() -> frozenset[str]:
     """What Django itself sets on a message. With anything more on it, it is somebody's special case."""
     return frozenset(vars(EmailMultiAlternatives())) | {"content_subtype"}
-
-
-def _has_simple_head(message: EmailMessage) -> bool:
-    return (
-        _is_harmless(message.subject)
-        and len(message.subject) <= SUBJECT_LIMIT
-        and all(
-            map(is_simple, (message.from_email, *message.to, *message.cc, *message.bcc, *(message.reply_to or ())))
-        )
-        and _are_simple_headers(message.extra_headers)
-    )
 
 
 def _are_simple_headers(headers: Any) -> bool:

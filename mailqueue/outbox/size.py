@@ -6,6 +6,7 @@ from typing import Any
 
 from django.core.mail import EmailMessage
 from django.utils.functional import Promise
+from post_office.models import Email
 
 from mailqueue.conf import configuration
 
@@ -73,6 +74,13 @@ def check_bytes(size: int) -> None:
     limit = configuration().MAX_MESSAGE_BYTES
     if size > limit:
         raise MessageTooLargeError(size, limit)
+
+
+def is_surely_small(email: Email) -> bool:
+    """Whether the message of a row alone, that is of texts and at most two parts, is certainly not too large."""
+    texts = (email.subject, email.message, email.html_message, email.from_email, email.to, email.cc)
+    length = sum(map(len, texts)) + sum(map(len, email.headers)) + sum(map(len, email.headers.values()))
+    return TEXT_FACTOR * length + 2 * PART_BYTES <= configuration().MAX_MESSAGE_BYTES
 
 
 def _most_bytes(message: EmailMessage) -> float:

@@ -1,7 +1,7 @@
 """Writing one mail with one statement, many with two; the database's clock for what is computed before they are."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from operator import itemgetter
@@ -99,11 +99,16 @@ def _binding_cursor(connection: Any) -> Any:
         raw.cursor_factory = Cursor
 
 
-def insert_mails(emails: Sequence[Email], *, using: str) -> None:
-    """Write the rows of mails, in order, and give the mails their ids and times, which are the database's.
+def insert_mails(emails: Iterable[Email], *, count: int, using: str) -> None:
+    """Write the rows of at most `count` mails, in order, and give them their ids and times, which are the database's.
 
-    All are written or none, but an error ends the caller's transaction or savepoint. Like Django's `bulk_create`, it
-    sends no signals.
+    Each row is sent before the next mail is asked for, so that the server writes while the mails are made. All are
+    written or none, but an error ends the caller's transaction or savepoint. Like Django's `bulk_create`, it sends no
+    signals.
+
+    Raises:
+        RuntimeError: to make a mail, this very connection was asked for something: it would wait for itself.
+        DatabaseError: the rows could not be written.
     """
     connection = connections[using]
     columns = [column for column in _columns() if column[0] != "id"]
@@ -111,18 +116,22 @@ def insert_mails(emails: Sequence[Email], *, using: str) -> None:
     read = itemgetter(*[attribute for attribute, _, _, _ in columns])
     special = [(place, prepared) for place, (_, _, is_plain, prepared) in enumerate(columns) if not is_plain]
     with connection.cursor() as cursor:
-        cursor.execute(NUMBERS, [len(emails)])
+        cursor.execute(NUMBERS, [count])
         now, email_ids = cursor.fetchone()
-        with connection.wrap_database_errors, cursor.copy(COPY.format(columns=names)) as copy:
-            for email, email_id in zip(emails, email_ids, strict=True):
+        statement = COPY.format(columns=names)
+        with connection.execute_wrapper(_refuse), connection.wrap_database_errors, cursor.copy(statement) as copy:
+            for email, email_id in zip(emails, email_ids, strict=False):
                 values = list(read(vars(email)))
                 for place, prepared in special:
                     if values[place] is not None:
                         values[place] = prepared(values[place], connection=connection)
                 copy.write_row([email_id, now, now, *values])
-    for email, email_id in zip(emails, email_ids, strict=True):
-        email.pk = email_id
-        _note(email, now, using=using)
+                email.pk = email_id
+                _note(email, now, using=using)
+
+
+def _refuse(*_: Any) -> None:
+    raise RuntimeError("The database can't be asked while mails are being written to it.")
 
 
 def _note(email: Email, now: datetime, *, using: str) -> None:

@@ -10,9 +10,10 @@ from django.core.mail import EmailMultiAlternatives
 from django.db import connection, transaction
 from django.db.backends.postgresql.base import Cursor
 from django.db.models import Value
+from django.db.models.expressions import DatabaseDefault
 from django.db.models.signals import post_save, pre_save
 from django.test.utils import CaptureQueriesContext
-from post_office.models import STATUS, Email
+from post_office.models import PRIORITY, STATUS, Email
 from pytest_django import Settings
 
 import mailqueue
@@ -142,8 +143,11 @@ def kinds_of_headers(*mails: Email | None) -> set[str]:
 def test_a_column_whose_value_the_database_makes_is_left_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE post_office_email ALTER COLUMN number_of_retries SET DEFAULT 7")
-    monkeypatch.setattr(Email._meta.get_field("number_of_retries"), "db_default", Value(7))
+    field: Any = Email._meta.get_field("number_of_retries")
+    monkeypatch.setattr(field, "_get_default", lambda: DatabaseDefault(Value(7)))  # Django makes it once, and keeps it
+    monkeypatch.setattr(field, "db_default", Value(7))
     monkeypatch.setattr(enqueue, "_columns", enqueue._columns.__wrapped__)
+    monkeypatch.setattr(drafts, "_defaults", drafts._defaults.__wrapped__)
     queue()
     mailqueue.send_many([{"recipients": JANE}, {"recipients": JANE}])
 
@@ -159,6 +163,29 @@ def test_a_default_that_is_made_for_each_row_is_made_for_each_mail(monkeypatch: 
 
     assert ({}, {}, "Hi", STATUS.queued) == (first.context, second.context, second.subject, second.status)
     assert first.context is not second.context
+
+
+def test_who_asks_the_database_while_rows_are_written_is_refused_and_does_not_wait_for_ever() -> None:
+    def mails() -> Iterator[Email]:
+        yield drafts.queued_mail(subject="first")
+        yield drafts.queued_mail(subject=Email.objects.count())
+
+    with pytest.raises(RuntimeError, match="can't be asked"), transaction.atomic():
+        enqueue.insert_mails(mails(), count=2, using="default")
+
+    assert not Email.objects.exists()
+
+
+@pytest.mark.parametrize("is_watched", [False, True])
+def test_the_object_of_a_new_mail_is_as_django_makes_it(is_watched: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drafts, "is_watched", lambda: is_watched)
+    fixed = {"status": STATUS.queued, "priority": PRIORITY.medium}
+    made, djangos = drafts.queued_mail(subject="Hi"), Email(subject="Hi", **fixed)
+
+    assert vars(djangos).keys() == vars(made).keys()
+    assert {**vars(djangos), "_state": None} == {**vars(made), "_state": None}
+    assert vars(djangos._state) == vars(made._state)
+    assert {} == made._state.fields_cache
 
 
 class OwnCursor(Cursor):

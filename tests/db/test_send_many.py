@@ -1,20 +1,26 @@
 """`mailqueue.send_many`, and what Django's send_mass_mail gains by it: many mails with few statements."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 from django.core.mail import EmailMessage, send_mass_mail
 from django.db import DatabaseError, connection, transaction
+from django.db.models.signals import post_init
 from django.test.utils import CaptureQueriesContext
+from django.utils.functional import lazy
 from post_office.models import STATUS, Attachment, Email
+from psycopg.pq import TransactionStatus
 from pytest_django import Settings
 
 import mailqueue
 from mailqueue import EmailBackend
 from mailqueue.models import MailKey, MailOptions, MessageSource
+from mailqueue.outbox.compose import Composer
 from tests.support.outbox import queueing
 from tests.support.sending import JANE, SHOP, on_the_wire
 
@@ -88,6 +94,84 @@ def test_the_number_of_statements_does_not_grow_with_the_number_of_mails() -> No
 
     assert [4, 4] == plain  # savepoint, ids, COPY, release
     assert rich[0] >= rich[1]
+
+
+@pytest.fixture
+def compositions(monkeypatch: pytest.MonkeyPatch) -> list[TransactionStatus]:
+    """What the connection was doing whenever a mail was made."""
+    seen: list[TransactionStatus] = []
+    compose = Composer.compose
+
+    def watched(self: Composer, request: Any) -> Any:
+        seen.append(connection.connection.info.transaction_status)
+        return compose(self, request)
+
+    monkeypatch.setattr(Composer, "compose", watched)
+    return seen
+
+
+def test_mails_of_plain_values_are_written_while_the_next_are_made(compositions: list[TransactionStatus]) -> None:
+    headers = {"X-A": "1"}
+    mailqueue.send_many([item(0), item(1, headers=headers, cc=[JANE], priority="high"), item(2, scheduled_time=None)])
+
+    assert [TransactionStatus.ACTIVE] * 3 == compositions
+    assert ["mail 0", "mail 1", "mail 2"] == list(Email.objects.order_by("id").values_list("subject", flat=True))
+
+
+def asking(text: str) -> Any:
+    """Return a lazy text that asks the database."""
+    return lazy(lambda: "" if Email.objects.exists() else text, str)()
+
+
+ASKING: dict[str, Callable[[], dict[str, Any]]] = {
+    "a lazy subject": lambda: {"subject": asking("mail 1")},
+    "lazy recipients": lambda: {"recipients": [asking(JANE)]},
+    "recipients from the database": lambda: {
+        "recipients": get_user_model().objects.values_list("email", flat=True),
+    },
+    "a lazy header": lambda: {"headers": {"X-A": asking("1")}},
+    "a template with a lazy value": lambda: {"message": "{{ name }}", "context": {"name": asking("Jane")}},
+    "expires_in": lambda: {"expires_in": 60},
+}
+
+
+@pytest.mark.parametrize("name", ASKING)
+def test_mails_whose_making_may_ask_the_database_are_all_made_before(
+    compositions: list[TransactionStatus], name: str
+) -> None:
+    get_user_model().objects.create(username="jane", email=JANE)
+    mailqueue.send_many([item(0), item(1, **ASKING[name]()), item(2)])
+
+    assert TransactionStatus.ACTIVE not in compositions
+    assert 3 == Email.objects.count()
+
+
+def test_where_somebody_watches_how_mails_are_made_they_are_all_made_before(
+    compositions: list[TransactionStatus],
+) -> None:
+    def ask(**_: Any) -> None:
+        Email.objects.count()
+
+    post_init.connect(ask, sender=Email, weak=False, dispatch_uid="test")
+    try:
+        mailqueue.send_many([item(0), item(1)])
+    finally:
+        post_init.disconnect(sender=Email, dispatch_uid="test")
+
+    assert TransactionStatus.ACTIVE not in compositions
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_item_that_is_refused_while_others_are_written_leaves_the_connection_and_the_transaction_in_use() -> None:
+    with transaction.atomic():
+        users = get_user_model().objects
+        users.create(username="jane")
+        with pytest.raises(ValidationError, match="item 2: recipients: nonsense"):
+            mailqueue.send_many([item(0), item(1), item(2, recipients="nonsense"), item(3)])
+        mailqueue.send_many([item(4), item(5)])
+
+    assert ["mail 4", "mail 5"] == list(Email.objects.order_by("id").values_list("subject", flat=True))
+    assert users.exists()
 
 
 def test_text_that_means_something_to_postgres_is_written_as_it_is() -> None:
