@@ -22,7 +22,7 @@ from mailqueue.outbox.identity import make_message_id
 from mailqueue.outbox.parts import take_apart
 from mailqueue.outbox.serial import build, serialised
 from mailqueue.outbox.simple import simple_draft
-from mailqueue.outbox.size import check_size
+from mailqueue.outbox.size import check_size, is_surely_small
 
 TEMPLATED = ("subject", "body", "from_email")
 """What may be left to a template that a mail service keeps."""
@@ -37,7 +37,8 @@ def draft(message: EmailMessage) -> Draft:
         whatever Django's SMTP backend raises before it speaks to the server.
     """
     if simple := simple_draft(message):
-        check_size(message, serialise=lambda: serialised(message))
+        if not is_surely_small(simple.email):
+            check_size(message, serialise=lambda: serialised(message))
         return simple
     return built_draft(message)
 

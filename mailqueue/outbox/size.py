@@ -77,7 +77,7 @@ def check_bytes(size: int) -> None:
 
 
 def is_surely_small(email: Email) -> bool:
-    """Whether the message of a row alone, that is of texts and at most two parts, is certainly not too large."""
+    """Whether the message of a simple row, of texts and at most two parts, is certainly not too large."""
     texts = (email.subject, email.message, email.html_message, email.from_email, email.to, email.cc)
     length = sum(map(len, texts)) + sum(map(len, email.headers)) + sum(map(len, email.headers.values()))
     return TEXT_FACTOR * length + 2 * PART_BYTES <= configuration().MAX_MESSAGE_BYTES

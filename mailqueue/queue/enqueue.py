@@ -6,6 +6,7 @@ from datetime import datetime
 from functools import lru_cache
 from operator import itemgetter
 from typing import Any, TypeAlias
+from weakref import WeakKeyDictionary
 
 from django.db import connections, transaction
 from django.db.backends.postgresql.base import Cursor, ServerBindingCursor
@@ -72,9 +73,9 @@ def insert_mail(email: Email, *, using: str) -> None:
     columns = [column for column in _columns() if given[column[0]] is not None]
     values = _values(given, columns, connection)
     try:
-        with _binding_cursor(connection) as cursor:
-            cursor.execute(_statement(tuple([name for _, name, _, _ in columns])), values)
-            email.pk, seconds = cursor.fetchone()
+        cursor = _binding_cursor(connection)
+        cursor.execute(_statement(tuple([name for _, name, _, _ in columns])), values)
+        email.pk, seconds = cursor.fetchone()
     except Exception:
         with transaction.mark_for_rollback_on_error(using):
             raise
@@ -83,20 +84,29 @@ def insert_mail(email: Email, *, using: str) -> None:
 
 
 def _binding_cursor(connection: Any) -> Any:
-    """Return a cursor that sends the values beside the statement, as psycopg does by itself.
+    """Return a cursor that sends the values beside the statement, as psycopg does by itself. It need not be closed.
 
-    Django's writes them into it, to be read out of it again: that takes a sixth longer. Who has set a cursor of his
-    own keeps it.
+    Django's writes them into it, to be read out of it again: that takes a sixth longer. To make a cursor takes as long
+    again, so each connection keeps one. Who has set a cursor of his own, or stands between Django and its cursors,
+    keeps that.
     """
     connection.ensure_connection()
     raw = connection.connection
-    if raw.cursor_factory is not Cursor:
+    if raw.cursor_factory is not Cursor or connection.execute_wrappers or "cursor" in vars(connection):
         return connection.cursor()
-    raw.cursor_factory = ServerBindingCursor
-    try:
-        return connection.cursor()
-    finally:
-        raw.cursor_factory = Cursor
+    connection.validate_thread_sharing()
+    kept = _kept.get(connection)
+    if kept is None or kept.connection is not raw:
+        raw.cursor_factory = ServerBindingCursor
+        try:
+            kept = _kept[connection] = connection.create_cursor()
+        finally:
+            raw.cursor_factory = Cursor
+    return connection.make_debug_cursor(kept) if connection.queries_logged else connection.make_cursor(kept)
+
+
+_kept: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
+"""A cursor of each of Django's connections."""
 
 
 def insert_mails(emails: Iterable[Email], *, count: int, using: str) -> None:
