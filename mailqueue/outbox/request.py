@@ -45,7 +45,7 @@ class Request:
     unknown_outcome: str | None = None
 
 
-MAY_ASK = ("template", "context", "attachments", "key", "expires_in")
+MAY_ASK = frozenset({"template", "context", "attachments", "key", "expires_in"})
 PLAIN = frozenset({type(None), str, int, float, bool, datetime})
 
 
@@ -56,7 +56,7 @@ def asks_nobody(given: Any) -> bool:
     """
     return (
         type(given) is dict
-        and all(given.get(name) is None for name in MAY_ASK)
+        and MAY_ASK.isdisjoint(given)
         and all(type(value) in PLAIN or _holds_texts(value) for value in given.values())
     )
 
@@ -119,8 +119,7 @@ def backend_of(request: Request) -> str:
         ValueError: it is not configured.
     """
     alias = request.backend or ""
-    known = get_backend_aliases()
-    if alias and alias not in known:
+    if alias and alias not in (known := get_backend_aliases()):
         raise ValueError(f"backend {alias!r} is not configured; there are: {', '.join(map(repr, known))}.")
     return alias
 
