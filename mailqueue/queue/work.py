@@ -148,8 +148,7 @@ def work(using: str, *, lock_timeout: str = LOCK_TIMEOUT) -> Iterator[Any]:
     connection: Any = connections[using]
     with watching(using), transaction.atomic(using=using):
         if lock_timeout == LOCK_TIMEOUT and (direct := _direct_on(connection)):
-            with connection.wrap_database_errors:
-                yield _statements(connection, direct)
+            yield _statements(connection, direct)
             return
         with connection.cursor() as cursor:
             cursor.execute(_settings("LOCAL", lock_timeout=lock_timeout))
@@ -175,7 +174,7 @@ def glance(using: str) -> Iterator[Any]:
             yield cursor
         return
     try:
-        with watching(using), connection.wrap_database_errors:
+        with watching(using):
             yield _statements(connection, direct)
     except Error:
         if direct.raw.closed:

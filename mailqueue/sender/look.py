@@ -61,8 +61,16 @@ def look(
     only mail of a higher priority than that is claimed. `is_alone` is as in `claim`.
     """
     found = Look(cursors=(cursors or Cursors()).copy())
-    search = Search(cursor, found, rooms, avoiding=avoiding, above=above or {}, options=options, conf=configuration)
-    search.is_alone = is_alone
+    search = Search(
+        cursor,
+        found,
+        rooms,
+        avoiding=avoiding,
+        above=above or {},
+        options=options,
+        conf=configuration,
+        is_alone=is_alone,
+    )
     search.run()
     if options.is_until_empty and not (found.claims or found.cursors.is_whole):
         search.run(is_whole_wanted=True)
@@ -82,6 +90,7 @@ class Search:
         above: Mapping[str, int],
         options: Options,
         conf: Configuration,
+        is_alone: bool,
     ) -> None:
         self._cursor = cursor
         self._found = found
@@ -90,8 +99,7 @@ class Search:
         self._above = above
         self._options = options
         self._configuration = conf
-        self.is_alone = False
-        """As in `claim`."""
+        self._is_alone = is_alone
 
     def run(self, *, is_whole_wanted: bool = False) -> None:
         """Read the lanes, and claim what there is room for."""
@@ -146,7 +154,7 @@ class Search:
             sender=self._options.sender,
             lease_seconds=self._configuration.LEASE_SECONDS,
             is_probe=is_probe,
-            is_alone=self.is_alone,
+            is_alone=self._is_alone,
         )
         self._found.cursors.move(aliases, priority=priority, to=catch.end)
         return catch.claims
