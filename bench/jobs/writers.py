@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from email.utils import format_datetime, make_msgid
 from typing import Any
 
+import psycopg
 from django.core.mail import get_connection
 from django.db import connection, transaction
 from django.utils import timezone
@@ -21,7 +22,7 @@ WARM_UP = 20
 INSERT = """
 INSERT INTO post_office_email (from_email, "to", cc, bcc, subject, message, html_message, status, priority,
     backend_alias, created, last_updated, message_id, headers)
-VALUES (%s, %s, '', '', %s, %s, %s, 2, 2, '', %s, %s, %s, %s) RETURNING id
+VALUES (%s, %s, '', '', %s, %s, %s, 2, 1, '', %s, %s, %s, %s) RETURNING id
 """
 SEND_MANY = {"mailqueue": "mailqueue.send_many", "post_office": "post_office.mail.send_many"}
 """The others' way is Django's: `send_messages` of their backend."""
@@ -56,7 +57,7 @@ def _by_celery(mail: Content) -> None:
 
 
 def _by_insert(mail: Content) -> None:
-    """Write a row like that of the mail and nothing else: what no way to queue it can be faster than."""
+    """Write a row like that of the mail by psycopg alone: what no way to queue it can be much faster than."""
     now = timezone.now()
     headers = json.dumps({"Date": format_datetime(now)})
     message_id = make_msgid(domain="bench.example")
@@ -155,7 +156,6 @@ def _nobody(*_: Any, **__: Any) -> None:
 @contextmanager
 def _listening() -> Iterator[None]:
     """Have a session that listens as a sender does: a NOTIFY that nobody waits for is cheaper."""
-    import psycopg
     from django.conf import settings
 
     from mailqueue.outbox.notice import CHANNEL

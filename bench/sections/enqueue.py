@@ -29,7 +29,7 @@ def _target(peer: str) -> Target:
 
 WAYS = (
     Way("alone", "an order, no mail", "mailqueue", "order alone"),
-    Way("insert", "an order and a row like the mail's by a bare INSERT: the limit", "mailqueue", "insert"),
+    Way("insert", "an order and the mail's row by psycopg alone: the limit", "mailqueue", "insert"),
     Way("post_office", "an order and a mail: post_office.mail.send", "post_office", "post_office"),
     Way("mailqueue", "an order and a mail: mailqueue.send", "mailqueue", "mailqueue", _target("post_office")),
     Way("post_office_backend", "an order and a mail: post_office.EmailBackend", "post_office", "django"),

@@ -68,12 +68,16 @@ class Composer:
         return priority_of(Request())
 
     @cached_property
-    def _default_sender(self) -> Any:
-        return settings.DEFAULT_FROM_EMAIL
+    def _default_sender(self) -> str:
+        return str(settings.DEFAULT_FROM_EMAIL)
 
     @cached_property
     def _domain(self) -> str:
         return str(get_message_id_fqdn())
+
+    def read_settings(self) -> None:
+        """Read now what is read when it is needed: a setting may be lazy, and ask the database."""
+        _ = self._default_sender, self._default_priority, self._domain
 
     def compose(self, request: Request) -> Draft:
         """Make the draft of one mail.

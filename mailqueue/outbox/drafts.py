@@ -45,8 +45,9 @@ def queued_mail(**columns: Any) -> Email:
 
 
 def is_watched() -> bool:
-    """Whether somebody's code is run when the object of a mail is made."""
-    return any(signal.receivers and signal.has_listeners(Email) for signal in (pre_init, post_init))
+    """Whether somebody's code is run when the object of a mail, or of a row beside it, is made."""
+    models = (Email, MailOptions, MessageSource)
+    return any(s.receivers and any(map(s.has_listeners, models)) for s in (pre_init, post_init))
 
 
 @lru_cache(maxsize=1)

@@ -22,14 +22,15 @@ def insert(drafts: Sequence[Draft], *, using: str) -> list[Email]:
     `email_queued`.
     """
     if len(drafts) > 1:
-        return insert_while_made(drafts, count=len(drafts), using=using)
-    for draft in drafts:
-        _insert(draft.email, using=using)
-    return _complete(drafts, using=using)
+        insert_while_made(drafts, count=len(drafts), using=using)
+    else:
+        for draft in drafts:
+            _insert(draft.email, using=using)
+    return complete(drafts, using=using)
 
 
-def insert_while_made(drafts: Iterable[Draft], *, count: int, using: str) -> list[Email]:
-    """Do what `insert` does for at most `count` drafts that are made one by one while those before are written.
+def insert_while_made(drafts: Iterable[Draft], *, count: int, using: str) -> list[Draft]:
+    """Write the mails' own rows for at most `count` drafts that are made one by one meanwhile; then `complete` them.
 
     To make them must not ask this database for anything.
     """
@@ -41,10 +42,10 @@ def insert_while_made(drafts: Iterable[Draft], *, count: int, using: str) -> lis
             yield draft.email
 
     insert_mails(emails(), count=count, using=using)
-    return _complete(written, using=using)
+    return written
 
 
-def _complete(drafts: Sequence[Draft], *, using: str) -> list[Email]:
+def complete(drafts: Sequence[Draft], *, using: str) -> list[Email]:
     """Write the rows beside those of the mails, and have the mails hold their addresses as when they are read."""
     emails = [draft.email for draft in drafts]
     for email in emails:

@@ -8,6 +8,7 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.utils import timezone
+from django.utils.safestring import SafeString
 from post_office.models import PRIORITY
 from post_office.settings import get_backend_aliases
 from post_office.utils import parse_priority
@@ -46,7 +47,7 @@ class Request:
 
 
 MAY_ASK = frozenset({"template", "context", "attachments", "key", "expires_in"})
-PLAIN = frozenset({type(None), str, int, float, bool, datetime})
+PLAIN = frozenset({type(None), str, SafeString, int, float, bool, datetime})
 
 
 def asks_nobody(given: Any) -> bool:

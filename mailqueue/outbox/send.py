@@ -14,7 +14,7 @@ from post_office.models import Email, EmailTemplate
 from mailqueue.conf import configuration
 from mailqueue.outbox.compose import Composer
 from mailqueue.outbox.drafts import Draft, is_watched
-from mailqueue.outbox.insert import insert, insert_while_made
+from mailqueue.outbox.insert import complete, insert, insert_while_made
 from mailqueue.outbox.messages import load_rows
 from mailqueue.outbox.notice import announce, warn_of_other_transaction
 from mailqueue.outbox.request import Request, asks_nobody, digest_of
@@ -95,16 +95,20 @@ def send_many(kwargs_list: Iterable[Mapping[str, Any]]) -> list[Email | None]:
 def _queue(arguments: Sequence[Mapping[str, Any]], *, names_position: bool) -> list[Email | None]:
     using = router.db_for_write(Email)
     with ExitStack() as until_written:
-        making = _Making(arguments, Composer(using=using, until=until_written), names_position=names_position)
-        warn_of_other_transaction(using)
+        composer = Composer(using=using, until=until_written)
+        making = _Making(arguments, composer, names_position=names_position)
         if len(arguments) > 1 and not is_watched() and all(map(asks_nobody, arguments)):
+            composer.read_settings()
+            warn_of_other_transaction(using)
             with transaction.atomic(using=using):
-                emails = insert_while_made(making.drafts(), count=len(arguments), using=using)
+                written = insert_while_made(making.drafts(), count=len(arguments), using=using)
                 making.check()
+                emails = complete(written, using=using)
                 announce(emails, using=using)
             return list(emails)
         drafts, digests = list(making.drafts()), making.digests
         making.check()
+        warn_of_other_transaction(using)
         # One INSERT needs no transaction of its own.
         is_single = len(drafts) <= 1 and not any(digests) and not any(draft.has_extra_rows for draft in drafts)
         with nullcontext() if is_single else transaction.atomic(using=using):
@@ -138,7 +142,10 @@ class _Making:
     def check(self) -> None:
         """Raise what was wrong with a mail."""
         if self._error:
-            raise self._error
+            try:
+                raise self._error
+            finally:
+                self._error = None  # its traceback holds this very object
 
 
 def _request(given: Any) -> Request:

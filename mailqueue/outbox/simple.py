@@ -83,6 +83,8 @@ def simple_row(  # noqa: PLR0913 - so much makes a mail
         return None
     headers = dict(headers)
     message_id = headers.pop("Message-ID", None) or make_message_id(headers, domain=domain)
+    if not MESSAGE_ID.fullmatch(message_id):
+        return None
     headers["Date"] = _date()
     if reply_to:
         headers["Reply-To"] = ", ".join(reply_to)

@@ -1,12 +1,13 @@
 """Writing one mail with one statement, many with two; the database's clock for what is computed before they are."""
 
+import gc
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from functools import lru_cache
 from operator import itemgetter
 from typing import Any, TypeAlias
-from weakref import WeakKeyDictionary
 
 from django.db import connections, transaction
 from django.db.backends.postgresql.base import Cursor, ServerBindingCursor
@@ -37,6 +38,8 @@ INSERT = """
 INSERT INTO post_office_email ({columns}, created, last_updated)
 VALUES ({values}, statement_timestamp(), statement_timestamp()) RETURNING id, extract(epoch FROM created)::float8
 """
+ROWS_PER_COPY = 1_000
+"""A statement has an end that time limits, locks and the garbage collector can wait for."""
 TIMES = ("created", "last_updated")
 PLAIN = (
     CharField,
@@ -73,9 +76,9 @@ def insert_mail(email: Email, *, using: str) -> None:
     columns = [column for column in _columns() if given[column[0]] is not None]
     values = _values(given, columns, connection)
     try:
-        cursor = _binding_cursor(connection)
-        cursor.execute(_statement(tuple([name for _, name, _, _ in columns])), values)
-        email.pk, seconds = cursor.fetchone()
+        with _binding_cursor(connection) as cursor:
+            cursor.execute(_statement(tuple([name for _, name, _, _ in columns])), values)
+            email.pk, seconds = cursor.fetchone()
     except Exception:
         with transaction.mark_for_rollback_on_error(using):
             raise
@@ -84,60 +87,89 @@ def insert_mail(email: Email, *, using: str) -> None:
 
 
 def _binding_cursor(connection: Any) -> Any:
-    """Return a cursor that sends the values beside the statement, as psycopg does by itself. It need not be closed.
+    """Return a cursor that sends the values beside the statement, as psycopg does by itself.
 
-    Django's writes them into it, to be read out of it again: that takes a sixth longer. To make a cursor takes as long
-    again, so each connection keeps one. Who has set a cursor of his own, or stands between Django and its cursors,
-    keeps that.
+    Django's writes them into it, to be read out of it again: that takes a sixth longer. Who has set a cursor of his
+    own keeps it.
     """
     connection.ensure_connection()
     raw = connection.connection
-    if raw.cursor_factory is not Cursor or connection.execute_wrappers or "cursor" in vars(connection):
+    if raw.cursor_factory is not Cursor:
         return connection.cursor()
-    connection.validate_thread_sharing()
-    kept = _kept.get(connection)
-    if kept is None or kept.connection is not raw:
-        raw.cursor_factory = ServerBindingCursor
-        try:
-            kept = _kept[connection] = connection.create_cursor()
-        finally:
-            raw.cursor_factory = Cursor
-    return connection.make_debug_cursor(kept) if connection.queries_logged else connection.make_cursor(kept)
-
-
-_kept: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
-"""A cursor of each of Django's connections."""
+    raw.cursor_factory = ServerBindingCursor
+    try:
+        return connection.cursor()
+    finally:
+        raw.cursor_factory = Cursor
 
 
 def insert_mails(emails: Iterable[Email], *, count: int, using: str) -> None:
     """Write the rows of at most `count` mails, in order, and give them their ids and times, which are the database's.
 
-    Each row is sent before the next mail is asked for, so that the server writes while the mails are made. All are
-    written or none, but an error ends the caller's transaction or savepoint. Like Django's `bulk_create`, it sends no
-    signals.
+    Rows are sent while the next mails are made. All are written or none, but an error ends the caller's transaction
+    or savepoint. Like Django's `bulk_create`, it sends no signals.
 
     Raises:
         RuntimeError: to make a mail, this very connection was asked for something: it would wait for itself.
+        ValueError: there are more mails than that.
         DatabaseError: the rows could not be written.
     """
     connection = connections[using]
-    columns = [column for column in _columns() if column[0] != "id"]
-    names = ", ".join(name for _, name, _, _ in columns)
-    read = itemgetter(*[attribute for attribute, _, _, _ in columns])
-    special = [(place, prepared) for place, (_, _, is_plain, prepared) in enumerate(columns) if not is_plain]
+    row_of = _RowReader(connection)
+    making = iter(emails)
     with connection.cursor() as cursor:
         cursor.execute(NUMBERS, [count])
         now, email_ids = cursor.fetchone()
-        statement = COPY.format(columns=names)
-        with connection.execute_wrapper(_refuse), connection.wrap_database_errors, cursor.copy(statement) as copy:
-            for email, email_id in zip(emails, email_ids, strict=False):
-                values = list(read(vars(email)))
-                for place, prepared in special:
-                    if values[place] is not None:
-                        values[place] = prepared(values[place], connection=connection)
-                copy.write_row([email_id, now, now, *values])
-                email.pk = email_id
-                _note(email, now, using=using)
+        for start in range(0, count, ROWS_PER_COPY):
+            with (
+                _collecting_nothing(),
+                connection.execute_wrapper(_refuse),
+                connection.wrap_database_errors,
+                cursor.copy(row_of.statement) as copy,
+            ):
+                for email_id in email_ids[start : start + ROWS_PER_COPY]:
+                    email = next(making, None)
+                    if email is None:
+                        return
+                    copy.write_row([email_id, now, now, *row_of(email)])
+                    email.pk = email_id
+                    _note(email, now, using=using)
+    if next(making, None) is not None:
+        raise ValueError(f"more than the {count} mails that were announced")
+
+
+class _RowReader:
+    """Reads what is to be written of a mail: its columns, but for the id and the times."""
+
+    def __init__(self, connection: Any) -> None:
+        columns = [column for column in _columns() if column[0] != "id"]
+        self.statement = COPY.format(columns=", ".join(name for _, name, _, _ in columns))
+        self._read = itemgetter(*[attribute for attribute, _, _, _ in columns])
+        self._special = [(place, prepared) for place, (_, _, is_plain, prepared) in enumerate(columns) if not is_plain]
+        self._connection = connection
+
+    def __call__(self, email: Email) -> list[Any]:
+        values = list(self._read(vars(email)))
+        for place, prepared in self._special:
+            if values[place] is not None:
+                values[place] = prepared(values[place], connection=self._connection)
+        return values
+
+
+@contextmanager
+def _collecting_nothing() -> Iterator[None]:
+    """Keep Python's garbage collector from running by itself during the block.
+
+    What it finds may be a cursor of this connection that was left open: to close it waits for the COPY, for ever.
+    Where two threads are here at once, the first to end has it run again.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _refuse(*_: Any) -> None:

@@ -176,6 +176,11 @@ def test_who_asks_the_database_while_rows_are_written_is_refused_and_does_not_wa
     assert not Email.objects.exists()
 
 
+def test_more_mails_than_announced_are_refused_rather_than_lost() -> None:
+    with pytest.raises(ValueError, match="more than the 1 mails"), transaction.atomic():
+        enqueue.insert_mails([drafts.queued_mail(), drafts.queued_mail()], count=1, using="default")
+
+
 @pytest.mark.parametrize("is_watched", [False, True])
 def test_the_object_of_a_new_mail_is_as_django_makes_it(is_watched: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(drafts, "is_watched", lambda: is_watched)

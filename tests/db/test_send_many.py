@@ -1,5 +1,6 @@
 """`mailqueue.send_many`, and what Django's send_mass_mail gains by it: many mails with few statements."""
 
+import gc
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ from django.db import DatabaseError, connection, transaction
 from django.db.models.signals import post_init
 from django.test.utils import CaptureQueriesContext
 from django.utils.functional import lazy
+from django.utils.safestring import mark_safe
 from post_office.models import STATUS, Attachment, Email
 from psycopg.pq import TransactionStatus
 from pytest_django import Settings
@@ -21,6 +23,7 @@ import mailqueue
 from mailqueue import EmailBackend
 from mailqueue.models import MailKey, MailOptions, MessageSource
 from mailqueue.outbox.compose import Composer
+from mailqueue.queue import enqueue
 from tests.support.outbox import queueing
 from tests.support.sending import JANE, SHOP, on_the_wire
 
@@ -85,7 +88,7 @@ def test_each_mail_keeps_what_only_it_was_given() -> None:
 
 
 def test_the_number_of_statements_does_not_grow_with_the_number_of_mails() -> None:
-    plain = [statements_for([item(number) for number in range(count)]) for count in (20, 2000)]
+    plain = [statements_for([item(number) for number in range(count)]) for count in (20, 1000)]
     attachments = {"terms.pdf": b"%PDF terms"}
     rich = [
         statements_for([item(n, ref=f"order:{n}", key=f"{count}-{n}", attachments=attachments) for n in range(count)])
@@ -144,6 +147,62 @@ def test_mails_whose_making_may_ask_the_database_are_all_made_before(
 
     assert TransactionStatus.ACTIVE not in compositions
     assert 3 == Email.objects.count()
+
+
+def test_html_that_django_rendered_is_a_plain_value(compositions: list[TransactionStatus]) -> None:
+    mails = mailqueue.send_many([item(n, html_message=mark_safe(f"<p>{n}</p>")) for n in range(2)])  # noqa: S308 - a number
+
+    assert [TransactionStatus.ACTIVE] * 2 == compositions
+    assert ["<p>0</p>", "<p>1</p>"] == [mail.html_message for mail in mails if mail]
+
+
+def test_a_lazy_setting_is_read_before_anything_is_written(
+    compositions: list[TransactionStatus], settings: Settings
+) -> None:
+    settings.DEFAULT_FROM_EMAIL = asking(SHOP)
+    mailqueue.send_many([item(0, sender=None), item(1, sender=None)])
+
+    assert TransactionStatus.ACTIVE in compositions
+    assert {SHOP} == set(Email.objects.values_list("from_email", flat=True))
+
+
+@pytest.mark.parametrize("is_enabled", [True, False])
+def test_no_garbage_is_collected_while_rows_are_written(is_enabled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[bool] = []
+    compose = Composer.compose
+    monkeypatch.setattr(Composer, "compose", lambda *given: seen.append(gc.isenabled()) or compose(*given))
+    (gc.enable if is_enabled else gc.disable)()
+    try:
+        mailqueue.send_many([item(0), item(1)])
+        after = gc.isenabled()
+    finally:
+        gc.enable()
+
+    assert ([False, False], is_enabled) == (seen, after)
+
+
+class TestPieces:
+    """Of many mails, each statement writes a part."""
+
+    @pytest.fixture(autouse=True)
+    def small(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(enqueue, "ROWS_PER_COPY", 2)
+
+    @pytest.mark.parametrize("count", [2, 3, 4, 5])
+    def test_all_are_written_in_order(self, count: int) -> None:
+        mails = mailqueue.send_many([item(number) for number in range(count)])
+        subjects = [f"mail {number}" for number in range(count)]
+
+        assert subjects == list(Email.objects.order_by("id").values_list("subject", flat=True))
+        assert list(Email.objects.order_by("id")) == mails
+
+    @pytest.mark.parametrize("position", range(5))
+    def test_nothing_is_kept_where_one_is_refused(self, position: int) -> None:
+        items = [item(number, recipients="nonsense") if number == position else item(number) for number in range(5)]
+        with pytest.raises(ValidationError, match=f"item {position}: "):
+            mailqueue.send_many(items)
+
+        assert not Email.objects.exists()
 
 
 def test_where_somebody_watches_how_mails_are_made_they_are_all_made_before(

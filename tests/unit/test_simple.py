@@ -12,7 +12,7 @@ from post_office.models import Email
 from mailqueue.outbox.mailboxes import is_simple
 from mailqueue.outbox.rows import built_draft
 from mailqueue.outbox.serial import serialised
-from mailqueue.outbox.simple import simple_draft
+from mailqueue.outbox.simple import simple_draft, simple_row
 from tests.support.sending import JANE, SHOP
 
 TEXT = st.text(max_size=40)
@@ -136,3 +136,11 @@ NOT_SIMPLE = {
 @pytest.mark.parametrize("name", NOT_SIMPLE)
 def test_what_may_be_special_is_built(name: str) -> None:
     assert simple_draft(NOT_SIMPLE[name]()) is None
+
+
+@pytest.mark.parametrize("domain", ["", "two words", "a\nb", "x" * 101, "ä.example"])
+def test_a_domain_that_is_unusual_in_a_message_id_is_left_to_django(domain: str) -> None:
+    given: dict[str, Any] = {"subject": "Hi", "body": "x", "html": "", "from_email": SHOP, "to": [JANE], "headers": {}}
+
+    assert simple_row(**given, domain="shop.example") is not None
+    assert simple_row(**given, domain=domain) is None
