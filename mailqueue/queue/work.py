@@ -68,10 +68,12 @@ class Statements:
             self._cursor.execute(sql.encode(), parameters, prepare=True)  # bytes: psycopg takes no made-up str for SQL
 
     def fetchone(self) -> Any:
-        return self._cursor.fetchone()
+        with self.db.wrap_database_errors:  # it is here that values are read, and some can't be
+            return self._cursor.fetchone()
 
     def fetchall(self) -> list[Any]:
-        return self._cursor.fetchall()
+        with self.db.wrap_database_errors:
+            return self._cursor.fetchall()
 
     @property
     def rowcount(self) -> int:
