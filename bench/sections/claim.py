@@ -48,17 +48,18 @@ def snapshot(site: Site, database: str) -> Iterator[None]:
 
 def _note_times(site: Site, figures: Figures, place: Place, *, key: str, words: str) -> None:
     times = place.job("claims.times", count=site.sizes.claims)
-    label = f"claim of 50, {site.sizes.waiting:,} waiting and as many ahead{words}"
+    claim = f"claim of 50, {site.sizes.waiting:,} waiting and as many ahead{words}"
     steady = f"a statement that reads nothing, meanwhile{words}"
-    targets = {0.5: None, 0.99: Target(P99_MILLISECONDS)}
-    for share, target in targets.items():
-        name = f"p{round(share * 100)}"
-        figure = Figure(NAME, f"{NAME}.{key}_{name}", f"{label}: {name}", "ms", Better.LOWER, target, digits=2)
-        figures.note(figure, percentile(times["claimed"], share) * 1000)
-    for share in targets:
-        name = f"p{round(share * 100)}"
-        figure = Figure(NAME, f"{NAME}.{key}_steady_{name}", f"{steady}: {name}", "ms", Better.LOWER, digits=2)
-        figures.note(figure, percentile(times["steady"], share) * 1000)
+    lines = (
+        ("p50", 0.5, "claimed", claim, None),
+        ("p99", 0.99, "claimed", claim, Target(P99_MILLISECONDS)),
+        ("steady_p50", 0.5, "steady", steady, None),
+        ("steady_p99", 0.99, "steady", steady, None),
+    )
+    for name, share, what, words_of_it, target in lines:
+        label = f"{words_of_it}: p{round(share * 100)}"
+        figure = Figure(NAME, f"{NAME}.{key}_{name}", label, "ms", Better.LOWER, target, digits=2)
+        figures.note(figure, percentile(times[what], share) * 1000)
 
 
 def _note_memory(site: Site, figures: Figures, place: Place) -> None:

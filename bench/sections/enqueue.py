@@ -29,7 +29,7 @@ def _target(peer: str) -> Target:
 
 WAYS = (
     Way("alone", "an order, no mail", "mailqueue", "order alone"),
-    Way("insert", "an order and the mail's row by psycopg alone: the limit", "mailqueue", "insert"),
+    Way("insert", "an order and the mail's row by a bare INSERT", "mailqueue", "insert"),
     Way("post_office", "an order and a mail: post_office.mail.send", "post_office", "post_office"),
     Way("mailqueue", "an order and a mail: mailqueue.send", "mailqueue", "mailqueue", _target("post_office")),
     Way("post_office_backend", "an order and a mail: post_office.EmailBackend", "post_office", "django"),
@@ -54,12 +54,8 @@ def measure(site: Site, figures: Figures) -> None:
     for way in WAYS:
         _one_writer(site, figures, way)
     for product, label, target in BULK:
-        _in_bulk(
-            site,
-            figures,
-            product,
-            Figure(NAME, f"{NAME}.bulk_{product}", f"in bulk: {label}", "mails/s", target=target),
-        )
+        figure = Figure(NAME, f"{NAME}.bulk_{product}", f"in bulk: {label}", "mails/s", target=target)
+        _in_bulk(site, figures, product, figure)
     _many_writers(site, figures)
 
 
