@@ -183,10 +183,10 @@ def test_a_new_limit_ends_the_rest_of_a_day_that_was_used_up_and_a_rate_that_was
     assert (True, 10) == (began_at + HOUR <= row.resting_until <= timezone.now(), row.day_count)
 
 
-@pytest.mark.parametrize("day_began_at", [None, timezone.now() - HOUR])
-def test_a_new_limit_does_not_end_the_rest_that_a_server_asked_for(day_began_at: Any) -> None:
+@pytest.mark.parametrize("has_day", [False, True])
+def test_a_new_limit_does_not_end_the_rest_that_a_server_asked_for(has_day: bool) -> None:
     until = timezone.now() + HOUR
-    make_backend(day_began_at=day_began_at, resting_until=until)
+    make_backend(day_began_at=timezone.now() - HOUR if has_day else None, resting_until=until)
     allow(ALIAS, per_second=None, per_day=20, connections_at_once=None, using="default")
 
     assert until == BackendHealth.objects.get().resting_until
@@ -300,14 +300,16 @@ def test_no_more_mail_is_counted_than_a_person_wants_to_know() -> None:
     assert COUNTED_MAILS + 1 == count_queued(ALIAS, using="default")
 
 
-def test_mail_is_counted_along_the_lane_index_whatever_else_waits() -> None:
+def test_mail_is_counted_along_the_lane_index_however_much_waits() -> None:
     Email.objects.bulk_create(
-        Email(from_email="a@example.com", to=["b@example.com"], status=STATUS.queued, backend_alias="other")
-        for _ in range(5000)
+        Email(from_email="a@example.com", to=["b@example.com"], status=STATUS.queued, backend_alias=alias)
+        for alias in (ALIAS, "other")
+        for _ in range(COUNTED_MAILS * 5)
     )
     with connection.cursor() as cursor, CaptureQueriesContext(connection) as captured:
+        cursor.execute("ANALYZE post_office_email")
         count_queued(ALIAS, using="default")
-        cursor.execute(f"EXPLAIN {captured[0]['sql']}")
+        cursor.execute(f"EXPLAIN {next(q['sql'] for q in captured if ALIAS in q['sql'])}")
         plan = "\n".join(line for (line,) in cursor.fetchall())
 
     assert ("mailqueue_lane" in plan, "Seq Scan" in plan, "Sort" in plan) == (True, False, False)

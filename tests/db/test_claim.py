@@ -45,14 +45,19 @@ def test_a_mail_without_priority_stands_in_the_medium_lane() -> None:
         {"status": STATUS.sent},
         {"status": STATUS.failed},
         {"status": None},
-        {"scheduled_time": timezone.now() + timedelta(minutes=5)},
-        {"scheduled_time": timezone.now() + timedelta(days=1)},
         {"priority": 2},
         {"backend_alias": "other"},
     ],
 )
 def test_what_is_not_due_in_this_lane_is_left(fields: dict[str, object]) -> None:
     make_mail(**fields)
+    with turn() as cursor:
+        assert [] == claimed(cursor)
+
+
+@pytest.mark.parametrize("ahead", [timedelta(minutes=5), timedelta(days=1)])
+def test_what_is_scheduled_is_left_until_then(ahead: timedelta) -> None:
+    make_mail(scheduled_time=timezone.now() + ahead)
     with turn() as cursor:
         assert [] == claimed(cursor)
 
