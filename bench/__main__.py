@@ -62,10 +62,10 @@ def run(options: Options, figures: Figures) -> dict[str, str]:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mailqueue-bench-")))
         postgres = stack.enter_context(server(folder))
         site = Site(folder, postgres, stack.enter_context(sink()), options, stack)
-        for number in range(options.runs):
+        for figures.run in range(options.runs):
             for section in SECTIONS:
                 if section.name in options.sections:
-                    say(f"run {number + 1} of {options.runs}: {section.title}")
+                    say(f"run {figures.run + 1} of {options.runs}: {section.title}")
                     section.measure(site, figures)
         return machine.describe(postgres=postgres.version())
 

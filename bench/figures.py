@@ -1,4 +1,4 @@
-"""Figures: what was measured, over all runs, and what it is to be."""
+"""Figures: what was measured, in each lap of each run, and what it is to be."""
 
 import math
 import statistics
@@ -23,13 +23,6 @@ class Target:
     of: str = ""
     """The key of the other figure."""
 
-    def threshold(self, medians: "dict[str, float]") -> float | None:
-        """Return the bound in the figure's own unit; None while the other figure is missing."""
-        if not self.of:
-            return self.bound
-        other = medians.get(self.of)
-        return None if other is None else self.bound * other
-
 
 @dataclass(slots=True)
 class Figure:
@@ -42,47 +35,86 @@ class Figure:
     better: Better = Better.HIGHER
     target: Target | None = None
     digits: int = 0
-    values: list[float] = field(default_factory=list)
+    runs: dict[int, list[float]] = field(default_factory=dict)
+    """The values by the number of the run, in the order of its laps."""
     not_measured: str = ""
     """Why there are no values."""
 
     @property
+    def values(self) -> list[float]:
+        return [value for run in self.runs.values() for value in run]
+
+    @property
     def median(self) -> float | None:
-        return statistics.median(self.values) if self.values else None
+        return statistics.median(self.values) if self.runs else None
 
     @property
     def quietest(self) -> float | None:
-        """The best of the runs: what else goes on in the machine only makes figures worse."""
-        if not self.values:
+        """The best of the values: what else goes on in the machine only makes figures worse."""
+        if not self.runs:
             return None
         return max(self.values) if self.better is Better.HIGHER else min(self.values)
 
-    def is_met(self, medians: dict[str, float]) -> bool | None:
-        """Whether the median reaches the target; None where there is none, or nothing to compare with."""
-        threshold = self.target.threshold(medians) if self.target else None
-        if threshold is None or self.median is None:
-            return None
-        return self.median >= threshold if self.better is Better.HIGHER else self.median <= threshold
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How a figure stands to its target."""
+
+    reached: list[list[float]]
+    """What is held against the bound, by run and lap: values, or multiples of the other figure in the same lap."""
+    is_met: list[bool]
+    """Of each run, by its median."""
+
+    @property
+    def median(self) -> float:
+        return statistics.median(one for run in self.reached for one in run)
+
+    @property
+    def medians(self) -> list[float]:
+        """Of each run."""
+        return [statistics.median(run) for run in self.reached]
 
 
 class Figures:
     """All figures of a call, in the order in which they were first noted."""
 
     def __init__(self) -> None:
+        self.run = 0
+        """The number of the run that is under way."""
         self._by_key: dict[str, Figure] = {}
 
     def __iter__(self) -> "Any":
         return iter(self._by_key.values())
 
     def note(self, figure: Figure, value: float) -> None:
-        """Add the value of one run. The first run's description of the figure stays."""
-        self._by_key.setdefault(figure.key, figure).values.append(value)
+        """Add the value of a lap to the run under way. The first description of the figure stays."""
+        self._by_key.setdefault(figure.key, figure).runs.setdefault(self.run, []).append(value)
 
     def miss(self, figure: Figure, reason: str) -> None:
         self._by_key.setdefault(figure.key, figure).not_measured = reason
 
-    def medians(self) -> dict[str, float]:
-        return {figure.key: figure.median for figure in self._by_key.values() if figure.median is not None}
+    def verdict(self, figure: Figure) -> Verdict | None:
+        """Hold a figure against its target; None where there is none, or nothing to compare with.
+
+        A multiple is that of the other figure in the same lap: machines change their speed from minute to minute.
+        """
+        target = figure.target
+        if target is None:
+            return None
+        reached = list(figure.runs.values())
+        if target.of:
+            other = self._by_key.get(target.of)
+            others = other.runs if other else {}
+            pairs = [(run, others[number]) for number, run in figure.runs.items() if number in others]
+            # A call that was broken off may have ended within a lap.
+            reached = [[one / beside for one, beside in zip(run, laps, strict=False)] for run, laps in pairs]
+        reached = [run for run in reached if run]
+        if not reached:
+            return None
+        verdict = Verdict(reached, [])
+        for median in verdict.medians:
+            verdict.is_met.append(median >= target.bound if figure.better is Better.HIGHER else median <= target.bound)
+        return verdict
 
 
 def percentile(values: Sequence[float], share: float) -> float:

@@ -8,15 +8,19 @@ from pathlib import Path
 class Sizes:
     """How much of each kind of work makes one figure."""
 
+    laps: int
+    """In how many parts each contestant does its work, in turn with the others."""
+    laps_with_latency: int
+    """The same where the server is slow: what the first connections cost must not show."""
     mails: int
-    """Mails of a drain."""
+    """Mails of a drain, over all laps."""
     waiting: int
     """Rows that wait, and as many scheduled ahead, while claims are timed."""
     claims: int
     memory_mails: int
     hot_bulk: int
     enqueued: int
-    """Transactions of one writer."""
+    """Transactions of one writer, over all laps."""
     writers_seconds: float
     latency_seconds: float
     rare_mails: int
@@ -31,19 +35,23 @@ class Sizes:
 
 
 FULL = Sizes(
+    laps=4,
+    laps_with_latency=3,
     mails=20_000,
     waiting=1_000_000,
     claims=400,
     memory_mails=50_000,
     hot_bulk=20_000,
     enqueued=3_000,
-    writers_seconds=5,
+    writers_seconds=3,
     latency_seconds=20,
     rare_mails=20,
     idle_seconds=60,
     subtracts_empty_runs=True,
 )
 SMALL = Sizes(
+    laps=1,
+    laps_with_latency=1,
     mails=300,
     waiting=10_000,
     claims=20,

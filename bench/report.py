@@ -5,23 +5,22 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from bench.figures import Figure, Figures
+from bench.figures import Figure, Figures, Verdict
 
 
 def write(path: Path, figures: Figures, *, machine: dict[str, str], at: datetime, arguments: list[str]) -> None:
     """Write a file that says everything about a call."""
-    medians = figures.medians()
     told = {
         "at": at.isoformat(timespec="seconds"),
         "arguments": arguments,
         "machine": machine,
-        "figures": [described(figure, medians) for figure in figures],
+        "figures": [described(figure, figures.verdict(figure)) for figure in figures],
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(told, indent=2) + "\n")
 
 
-def described(figure: Figure, medians: dict[str, float]) -> dict[str, Any]:
+def described(figure: Figure, verdict: Verdict | None) -> dict[str, Any]:
     target = figure.target
     return {
         "section": figure.section,
@@ -29,12 +28,12 @@ def described(figure: Figure, medians: dict[str, float]) -> dict[str, Any]:
         "label": figure.label,
         "unit": figure.unit,
         "better": figure.better.value,
-        "values": figure.values,
+        "runs": list(figure.runs.values()),
         "median": figure.median,
         "quietest": figure.quietest,
-        "target": target.threshold(medians) if target else None,
-        "target_factor": target.bound if target and target.of else None,
+        "target": target.bound if target else None,
         "target_of": (target.of or None) if target else None,
-        "is_met": figure.is_met(medians),
+        "reached": verdict.reached if verdict else None,
+        "is_met": verdict.is_met if verdict else None,
         "not_measured": figure.not_measured or None,
     }

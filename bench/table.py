@@ -2,46 +2,51 @@
 
 from collections.abc import Iterable, Mapping
 
-from bench.figures import Better, Figure, Figures
+from bench.figures import Better, Figure, Figures, Verdict
 
 HEAD = ("", "median", "quietest", "unit", "target", "")
 
 
 def table(figures: Figures, titles: Mapping[str, str]) -> str:
     """Return all figures, each section under its title, in columns of plain text (a Markdown table as well)."""
-    medians = figures.medians()
     parts = []
     for section, title in titles.items():
         if found := [figure for figure in figures if figure.section == section]:
-            parts.append(f"{title}\n\n{_columns([HEAD, *(_row(figure, medians) for figure in found)])}")
+            parts.append(
+                f"{title}\n\n{_columns([HEAD, *(_row(figure, figures.verdict(figure)) for figure in found)])}"
+            )
     return "\n\n".join(parts) + "\n"
 
 
-def _row(figure: Figure, medians: dict[str, float]) -> tuple[str, ...]:
+def _row(figure: Figure, verdict: Verdict | None) -> tuple[str, ...]:
     if figure.median is None or figure.quietest is None:
         return (figure.label, f"not measured: {figure.not_measured}", "", "", "", "")
-    met = figure.is_met(medians)
     return (
         figure.label,
         number(figure.median, figure.digits),
         number(figure.quietest, figure.digits),
         figure.unit,
-        _target(figure, medians),
-        "" if met is None else "met" if met else "MISSED",
+        _target(figure, verdict) if verdict else "",
+        _judged(verdict.is_met) if verdict else "",
     )
 
 
-def _target(figure: Figure, medians: dict[str, float]) -> str:
-    """Say the target in the figure's unit and, where it is a multiple, as what and how much was reached."""
-    threshold = figure.target.threshold(medians) if figure.target else None
-    if figure.target is None or threshold is None or figure.median is None:
-        return ""
+def _target(figure: Figure, verdict: Verdict) -> str:
+    """Say the target and, where it is a multiple, what was reached; of several runs, what each reached."""
+    assert figure.target  # noqa: S101 - for the type checker: without one there is no verdict
     sign = "≥" if figure.better is Better.HIGHER else "≤"
-    bound = f"{sign} {number(threshold, figure.digits)}"
-    other = medians.get(figure.target.of)
-    if not other:
-        return bound
-    return f"{bound} ({figure.target.bound:.3g} ×; is {figure.median / other:.2f} ×)"
+    digits, times, reached = figure.digits, "", ""
+    if figure.target.of:
+        digits, times, reached = 2, " ×", f"; is {verdict.median:.2f} ×"
+    runs = " / ".join(number(median, digits) for median in verdict.medians)
+    told = f" ({runs})" if len(verdict.reached) > 1 else ""
+    return f"{sign} {number(figure.target.bound, digits)}{times}{reached}{told}"
+
+
+def _judged(is_met: list[bool]) -> str:
+    if all(is_met):
+        return "met"
+    return f"missed in {is_met.count(False)} of {len(is_met)}" if any(is_met) else "MISSED"
 
 
 def number(value: float, digits: int) -> str:

@@ -4,8 +4,9 @@ import contextlib
 from collections.abc import Iterator
 
 from bench.figures import Better, Figure, Figures, Target, percentile
+from bench.laps import in_laps
 from bench.peers.contestants import mailqueue
-from bench.sections.drain import MEGABYTE, drain
+from bench.sections.drain import MEGABYTE, drain, nothing
 from bench.senders import sender
 from bench.site import Place, Site
 
@@ -79,11 +80,10 @@ def _tidy(site: Site, database: str) -> None:
 
 
 def _note_drains(site: Site, figures: Figures) -> None:
-    count = site.sizes.memory_mails
-    start = f"{NAME}.drain"
+    count = site.sizes.memory_mails // site.sizes.laps
     label = f"drain of {count:,}, one process"
-    free = drain(site, mailqueue(), count=count).rate
-    figures.note(Figure(NAME, f"{start}_free", label, "mails/s"), free)
-    target = Target(LEAST_SHARE, of=f"{start}_free")
-    figure = Figure(NAME, f"{start}_held", f"{label}, a snapshot held elsewhere", "mails/s", target=target)
-    figures.note(figure, drain(site, mailqueue(), count=count, meanwhile=snapshot).rate)
+    free = Figure(NAME, f"{NAME}.drain_free", label, "mails/s")
+    target = Target(LEAST_SHARE, of=free.key)
+    held = Figure(NAME, f"{NAME}.drain_held", f"{label}, a snapshot held elsewhere", "mails/s", target=target)
+    for figure, meanwhile in in_laps(((free, nothing), (held, snapshot)), site.sizes.laps):
+        figures.note(figure, drain(site, mailqueue(), count=count, meanwhile=meanwhile).rate)

@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from bench.figures import Better, Figure, Figures, Target
+from bench.laps import in_laps
 from bench.peers.contestants import (
     Contestant,
     bare_loop,
@@ -23,7 +24,7 @@ DRAIN_SECONDS = 1800
 FAST = "drain"
 SLOW = "drain-20ms"
 REPLY_SECONDS = 0.02
-SHARE_WITH_LATENCY = 0.2
+SHARE_WITH_LATENCY = 0.3
 LEAST_MAILS = 50
 MEGABYTE = 1_000_000
 
@@ -43,7 +44,7 @@ class Drained:
 
     rate: float
     cpu_seconds: float
-    """Of the sending processes, for 1,000 mails, less what an empty run costs."""
+    """Of the sending processes, for 1,000 mails."""
     largest_bytes: int
 
 
@@ -51,33 +52,34 @@ def without_latency(site: Site, figures: Figures) -> None:
     """Drain into a server that answers at once."""
     contestants = [
         mailqueue(),
-        mailqueue(processes=2),
-        post_office(),
-        post_office_tuned(),
-        celery("prefork", 2, "Celery + Redis, 2 worker processes"),
         bare_loop(),
+        mailqueue(processes=2),
+        post_office_tuned(),
+        post_office(),
+        celery("prefork", 2, "Celery + Redis, 2 worker processes"),
         bare_loop(processes=2),
         raw_smtplib(),
     ]
-    for contestant in contestants:
-        _note(site, figures, contestant, section=FAST, mails=site.sizes.mails)
+    for contestant in in_laps(contestants, site.sizes.laps):
+        _note(site, figures, contestant, section=FAST, mails=site.sizes.mails / site.sizes.laps)
 
 
 def with_latency(site: Site, figures: Figures) -> None:
     """Drain into a server that answers each command after 20 ms."""
     contestants = [
         mailqueue(),
+        bare_loop(),
         post_office_tuned(),
         celery("threads", 16, "Celery + Redis, 16 worker threads"),
-        bare_loop(),
     ]
-    mails = int(site.sizes.mails * SHARE_WITH_LATENCY)
-    for contestant in contestants:
+    laps = site.sizes.laps_with_latency
+    mails = site.sizes.mails * SHARE_WITH_LATENCY / laps
+    for contestant in in_laps(contestants, laps):
         _note(site, figures, contestant, section=SLOW, mails=mails, latency=REPLY_SECONDS)
 
 
 def _note(
-    site: Site, figures: Figures, contestant: Contestant, *, section: str, mails: int, latency: float = 0
+    site: Site, figures: Figures, contestant: Contestant, *, section: str, mails: float, latency: float = 0
 ) -> None:
     if site.options.only and contestant.key not in site.options.only:
         return
@@ -86,7 +88,8 @@ def _note(
     if contestant.kind == "celery" and site.broker is None:
         figures.miss(rate, "no redis-server")
         return
-    drained = drain(site, contestant, count=max(int(mails * contestant.share), LEAST_MAILS), latency=latency)
+    count = max(int(mails * contestant.share), LEAST_MAILS)
+    drained = drain(site, contestant, count=count, latency=latency, subtracts_start=section == FAST)
     figures.note(rate, drained.rate)
     if section != FAST:
         return
@@ -112,11 +115,13 @@ def drain(
     *,
     count: int,
     latency: float = 0,
+    subtracts_start: bool = False,
     meanwhile: Callable[[Site, str], AbstractContextManager[None]] = nothing,
 ) -> Drained:
     """Queue so many mails, then start the contestant and let it send them.
 
-    `meanwhile` is what goes on in the database at the same time.
+    `subtracts_start` takes off the CPU what an empty run costs. `meanwhile` is what goes on in the database at the
+    same time.
 
     Raises:
         BrokenError: it failed, or a mail was lost or doubled.
@@ -126,7 +131,7 @@ def drain(
             site.broker.clear()
         site.sink.reset()
         empty_seconds = 0.0
-        if site.sizes.subtracts_empty_runs:
+        if subtracts_start and site.sizes.subtracts_empty_runs:
             empty_seconds = _run(site, place, contestant, count=0).cpu_seconds
         if contestant.fill:
             place.job(f"fill.{contestant.fill}", count=count)

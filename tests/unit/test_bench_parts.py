@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from bench.__main__ import parse
+from bench.laps import in_laps
 from bench.mails import HTML, TEXT, content
 from bench.options import FULL, SMALL
 from bench.processes import BrokenError
@@ -160,3 +161,7 @@ def test_a_section_that_is_not_there_is_refused(capsys: pytest.CaptureFixture[st
         parse(["drian"])
 
     assert "drian" in capsys.readouterr().err
+
+
+def test_each_contestant_works_once_a_lap_forwards_and_backwards_by_turns() -> None:
+    assert ["a", "b", "b", "a", "a", "b"] == list(in_laps(["a", "b"], 3))
