@@ -8,6 +8,8 @@ import struct
 import time
 from contextlib import suppress
 
+from mailqueue import syscalls
+
 RECEIVE_BYTES = 8_192
 LINE_BYTES = 8_192
 """A reply's line has at most 512 octets (RFC 5321, section 4.5.3.1.5); servers are not that exact."""
@@ -41,8 +43,8 @@ class OutOfStepError(GarbledReplyError):
 class SmtpSocket:
     """Sends, and reads replies. Never blocks for longer than `seconds`.
 
-    In the clear, a reply is waited for in recv() itself: each call into the system lets go of the interpreter, and to
-    have it back among many busy threads takes longer than the call.
+    In the clear, a reply is waited for in recv() itself, and what is sent does not let go of the interpreter: to have
+    it back among many busy threads takes longer than the call.
 
     Raises OSError and GarbledReplyError.
     """
@@ -103,7 +105,9 @@ class SmtpSocket:
         if self._at == len(self._held):
             self._held, self._at = b"", 0
         try:
-            return self._sock.send(data, self._send_flags)
+            if self._is_encrypted or not isinstance(data, bytes):
+                return self._sock.send(data, self._send_flags)
+            return syscalls.send(self._sock.fileno(), data, self._send_flags)
         except (*_NOT_YET, ssl.SSLWantWriteError):
             return 0
 

@@ -20,6 +20,7 @@ from typing import Any
 
 from django.db import connections
 
+from mailqueue import syscalls
 from mailqueue.models import AttemptOutcome
 from mailqueue.queue.settle import Settlement
 from mailqueue.sender.log import instrument
@@ -191,9 +192,8 @@ class Journal:
 
 def _write(fd: int, data: bytes) -> None:
     """Write all of it: a disk takes what it has room for, and says only at the next call that it is full."""
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(fd, rest) :]
+    while data:
+        data = data[syscalls.write(fd, data) :]
 
 
 @dataclass(slots=True)

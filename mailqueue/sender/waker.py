@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
+from mailqueue import syscalls
+
 READ_BYTES = 4096
 PARENT_VARIABLE = "MAILQUEUE_SUPERVISOR"
 """Names, in the environment of a sender, the process that started it and must not be outlived."""
@@ -31,7 +33,7 @@ class Waker:
         if not self._is_waiting:
             return
         with suppress(BlockingIOError):  # the pipe is full of wake-ups already
-            os.write(self.write_fd, b"\0")
+            syscalls.write(self.write_fd, b"\0")
 
     def wait(self, timeout: float, *, besides: int | None = None) -> None:
         """Sleep until somebody wakes us, the other file descriptor can be read, or the time is over (seconds)."""

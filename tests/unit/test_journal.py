@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from mailqueue import syscalls
 from mailqueue.models import AttemptOutcome
 from mailqueue.queue.settle import Settlement
 from mailqueue.sender.journal import Acceptance, Journal, dead_journals
@@ -228,17 +229,17 @@ def test_half_a_line_for_which_there_was_no_room_garbles_no_other_and_nothing_is
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     journal = Journal(tmp_path, sender="a")
-    write, room = os.write, 10
+    write, room = syscalls.write, 10
 
     def write_what_fits(fd: int, data: bytes) -> int:
         nonlocal room
         if room <= 0:
             raise OSError(errno.ENOSPC, "No space left on device")
-        written = write(fd, bytes(data)[:room])
+        written = write(fd, data[:room])
         room -= written
         return written
 
-    monkeypatch.setattr(os, "write", write_what_fits)
+    monkeypatch.setattr(syscalls, "write", write_what_fits)
     monkeypatch.setattr("mailqueue.sender.journal.RETRY_SECONDS", 0)
     with caplog.at_level(logging.INFO, logger="mailqueue"):
         for number in range(3):
