@@ -19,6 +19,8 @@ class Sizes:
     claims: int
     memory_mails: int
     hot_bulk: int
+    laps_of_writers: int
+    """The same for those who write mail, each of whom stays connected."""
     enqueued: int
     """Transactions of one writer, over all laps."""
     writers_seconds: float
@@ -36,13 +38,14 @@ class Sizes:
 
 FULL = Sizes(
     laps=4,
-    laps_with_latency=3,
+    laps_with_latency=2,
     mails=20_000,
     waiting=1_000_000,
     claims=400,
     memory_mails=50_000,
     hot_bulk=20_000,
-    enqueued=3_000,
+    laps_of_writers=8,
+    enqueued=4_000,
     writers_seconds=3,
     latency_seconds=20,
     rare_mails=20,
@@ -57,6 +60,7 @@ SMALL = Sizes(
     claims=20,
     memory_mails=600,
     hot_bulk=1_000,
+    laps_of_writers=2,
     enqueued=60,
     writers_seconds=0.5,
     latency_seconds=1.5,

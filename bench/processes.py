@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import time
@@ -13,6 +14,8 @@ POLL_SECONDS = 0.02
 SAMPLE_SECONDS = 0.2
 STOP_SECONDS = 60
 LINES_OF_OUTPUT = 30
+ANSWER = re.compile(r"^bench: answer (\S+)$", re.MULTILINE)
+"""How a process that is asked says what it found."""
 READY = "bench: ready"
 """What a process says on its standard output when it may be measured."""
 
@@ -28,6 +31,8 @@ class Process:
     command: Sequence[str]
     environment: Mapping[str, str]
     output: Path
+    is_asked: bool = False
+    """It works when it is asked."""
     cpu_seconds: float = 0.0
     """Of the process and all it has waited for; known when it has ended."""
     peak_bytes: dict[int, int] = field(default_factory=dict)
@@ -35,6 +40,7 @@ class Process:
     _popen: "subprocess.Popen[bytes]" = field(init=False)
     _code: int | None = None
     _sample_at: float = 0.0
+    _answer_count: int = 0
 
     def start(self) -> None:
         with self.output.open("wb") as output:
@@ -42,7 +48,7 @@ class Process:
             self._popen = subprocess.Popen(
                 self.command,
                 env=dict(self.environment),
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE if self.is_asked else subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 process_group=0,
@@ -105,6 +111,24 @@ class Process:
             if time.monotonic() > deadline:
                 raise BrokenError(f"{self._name} did not say {text!r} within {seconds:.0f} s.\n{self.tail()}")
             time.sleep(POLL_SECONDS)
+
+    def ask(self, *, seconds: float) -> float:
+        """Have it do the next piece of its work, and return what it says of that.
+
+        Raises:
+            BrokenError: it has ended, or takes longer.
+        """
+        assert self._popen.stdin  # noqa: S101 - for the type checker
+        self._popen.stdin.write(b"\n")
+        self._popen.stdin.flush()
+        self._answer_count += 1
+        deadline = time.monotonic() + seconds
+        while len(answers := ANSWER.findall(self.output.read_text(errors="replace"))) < self._answer_count:
+            self.check_alive()
+            if time.monotonic() > deadline:
+                raise BrokenError(f"{self._name} did not answer within {seconds:.0f} s.\n{self.tail()}")
+            time.sleep(POLL_SECONDS)
+        return float(answers[-1])
 
     def check_alive(self) -> None:
         """Raise BrokenError when it has ended."""

@@ -31,10 +31,10 @@ class Place:
     folder: Path
     _numbers: Iterator[int] = field(default_factory=count)
 
-    def process(self, *arguments: str, changes: Mapping[str, str] | None = None) -> Process:
+    def process(self, *arguments: str, changes: Mapping[str, str] | None = None, is_asked: bool = False) -> Process:
         """Return a process of this site that runs Python with these arguments."""
         output = self.folder / f"output-{next(self._numbers)}"
-        return Process((sys.executable, *arguments), {**self.environment, **(changes or {})}, output)
+        return Process((sys.executable, *arguments), {**self.environment, **(changes or {})}, output, is_asked)
 
     def run(self, *arguments: str) -> Process:
         """Run Python with these arguments to its end."""
@@ -42,10 +42,10 @@ class Place:
             process.wait(seconds=JOB_SECONDS)
         return process
 
-    def job_process(self, name: str, **given: Any) -> Process:
+    def job_process(self, name: str, *, is_asked: bool = False, **given: Any) -> Process:
         """Return a process that runs a job of `bench.jobs`."""
         result = self.folder / f"result-{next(self._numbers)}"
-        return self.process("-m", "bench.job", name, json.dumps(given), str(result))
+        return self.process("-m", "bench.job", name, json.dumps(given), str(result), is_asked=is_asked)
 
     def result_of(self, process: Process) -> Any:
         """Return what a job has found that ran to its end."""

@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,7 +19,6 @@ from bench.jobs.fill import arguments, batches, message
 from bench.mails import SENDER, Content, content
 from bench.orders.models import Order
 
-WARM_UP = 20
 INSERT = """
 INSERT INTO post_office_email (from_email, "to", cc, bcc, subject, message, html_message, status, priority,
     backend_alias, created, last_updated, message_id, headers)
@@ -83,32 +83,41 @@ def order_and_mail(number: int, send: Callable[[Content], None], prefix: str) ->
         send(content(number, prefix=prefix))
 
 
-def rate(way: str, count: int) -> float:
-    """Return transactions per second of one writer."""
+def one_by_one(way: str, count: int) -> None:
+    """Whenever it is asked, write so many orders with their mail, and answer with the transactions per second."""
     send = WAYS[way]
-    for number in range(WARM_UP):
-        order_and_mail(number, send, "warm-up")
-    began = time.perf_counter()
-    for number in range(count):
-        order_and_mail(number, send, "mail")
-    return count / (time.perf_counter() - began)
+    for burst in _asked():
+        began = time.perf_counter()
+        for number in range(count):
+            order_and_mail(number, send, f"burst-{burst}")
+        _answer(count / (time.perf_counter() - began))
 
 
-def bulk(product: str, count: int) -> float:
-    """Return mails per second through that product's way to queue many at once, 1,000 at a time."""
+def in_bulk(way: str, count: int) -> None:
+    """Whenever it is asked, queue so many mails in that product's way to queue many at once, 1,000 at a time, and
+    answer with the mails per second."""
     prepared: Callable[[Content], Any] = arguments
-    if path := SEND_MANY.get(product):
+    if path := SEND_MANY.get(way):
         send: Callable[[Any], Any] = import_string(path)
     else:
         from bench.peers import celery_app  # noqa: F401 - tasks are sent through this app
 
         prepared, send = message, get_connection().send_messages
-    send([prepared(content(0, prefix="warm-up"))])
-    given = [[prepared(mail) for mail in batch] for batch in batches(count, "mail")]
-    began = time.perf_counter()
-    for batch in given:
-        send(batch)
-    return count / (time.perf_counter() - began)
+    for burst in _asked():
+        given = [[prepared(mail) for mail in batch] for batch in batches(count, f"burst-{burst}")]
+        began = time.perf_counter()
+        for batch in given:
+            send(batch)
+        _answer(count / (time.perf_counter() - began))
+
+
+def _asked() -> Iterator[int]:
+    return (number for number, _ in enumerate(sys.stdin))
+
+
+def _answer(found: float) -> None:
+    sys.stdout.write(f"bench: answer {found}\n")
+    sys.stdout.flush()
 
 
 def concurrent(writers: int, seconds: float) -> dict[str, list[float]]:
