@@ -8,17 +8,16 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from django.conf import settings
 from django.core.mail import EmailMultiAlternatives
 from django.db.models import JSONField
 from post_office.models import Email, EmailTemplate
-from post_office.settings import get_message_id_fqdn
 
 from mailqueue.outbox.attachment_dicts import AttachmentDicts
 from mailqueue.outbox.attachments import Content
 from mailqueue.outbox.drafts import Draft
 from mailqueue.outbox.identity import make_message_id
 from mailqueue.outbox.mailboxes import addresses_of
+from mailqueue.outbox.quick import Defaults
 from mailqueue.outbox.request import (
     Request,
     backend_of,
@@ -54,30 +53,15 @@ class Composer:
     Files stay open until the stack is closed.
     """
 
-    def __init__(self, *, using: str, until: ExitStack) -> None:
+    def __init__(self, *, using: str, until: ExitStack, defaults: Defaults) -> None:
         self._using = using
+        self._defaults = defaults
         self._texts = Texts()
         self._attachments = AttachmentDicts(until=until)
 
     @cached_property
     def _now(self) -> datetime:
         return database_time(self._using)
-
-    @cached_property
-    def _default_priority(self) -> int:
-        return priority_of(Request())
-
-    @cached_property
-    def _default_sender(self) -> str:
-        return str(settings.DEFAULT_FROM_EMAIL)
-
-    @cached_property
-    def _domain(self) -> str:
-        return str(get_message_id_fqdn())
-
-    def read_settings(self) -> None:
-        """Read now what is read when it is needed: a setting may be lazy, and ask the database."""
-        _ = self._default_sender, self._default_priority, self._domain
 
     def compose(self, request: Request) -> Draft:
         """Make the draft of one mail.
@@ -114,7 +98,7 @@ class Composer:
 
     def _addresses(self, request: Request) -> Addresses:
         (sender,) = addresses_of(
-            [self._default_sender if request.sender is None else request.sender], argument="sender"
+            [self._defaults.sender if request.sender is None else request.sender], argument="sender"
         )
         to = addresses_of(request.recipients, argument="recipients")
         cc = addresses_of(request.cc, argument="cc")
@@ -135,14 +119,14 @@ class Composer:
             cc=addresses.cc,
             bcc=addresses.bcc,
             headers=headers,
-            domain=self._domain,
+            domain=self._defaults.domain,
         )
         return made if made and is_surely_small(made.email) else None
 
     def _identified(self, headers: dict[str, Any]) -> dict[str, Any]:
         if any(str(name).lower() == "message-id" for name in headers):
             return headers
-        return {**headers, "Message-ID": make_message_id(headers, domain=self._domain)}
+        return {**headers, "Message-ID": make_message_id(headers, domain=self._defaults.domain)}
 
     def _draft(self, message: EmailMultiAlternatives, contents: list[Content]) -> Draft:
         if not contents:
@@ -167,7 +151,7 @@ class Composer:
         if template:
             email.template = template
         email.backend_alias = backend_of(request)
-        email.priority = self._default_priority if request.priority is None else priority_of(request)
+        email.priority = self._defaults.priority if request.priority is None else priority_of(request)
         email.scheduled_time = request.scheduled_time
         email.expires_at = self._expiry_of(request)
         check_order(email.scheduled_time, email.expires_at)

@@ -28,14 +28,15 @@ class Draft:
         return bool(self.attachments or self.source or self.options)
 
 
-def queued_mail(**columns: Any) -> Email:
-    """Make the row of a mail that is to be queued, with the default priority.
+def queued_mail(*, priority: int | None = None, **columns: Any) -> Email:
+    """Make the row of a mail that is to be queued; a `priority` None is that of the settings.
 
     Where nobody watches, the object is made as unpickling makes one, which takes a fifth of the time.
     """
     fixed, made = _defaults()
     fresh = {name: default() for name, default in made.items()} if made else {}
-    values = {**fixed, **fresh, "status": STATUS.queued, "priority": parse_priority(None), **columns}
+    lane = parse_priority(None) if priority is None else priority
+    values = {**fixed, **fresh, "status": STATUS.queued, "priority": lane, **columns}
     if is_watched():
         return Email(**values)
     email = Email.__new__(Email)

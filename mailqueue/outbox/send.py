@@ -17,10 +17,12 @@ from mailqueue.outbox.drafts import Draft, is_watched
 from mailqueue.outbox.insert import complete, insert, insert_while_made
 from mailqueue.outbox.messages import load_rows
 from mailqueue.outbox.notice import announce, warn_of_other_transaction
+from mailqueue.outbox.quick import Defaults, quick_draft, read_defaults
 from mailqueue.outbox.request import Request, asks_nobody, digest_of
 from mailqueue.queue.keys import fill_keys, take_keys
 
-ARGUMENTS = tuple(entry.name for entry in fields(Request))
+DEFAULTS = {entry.name: entry.default for entry in fields(Request)}
+ARGUMENTS = tuple(DEFAULTS)
 KNOWN = frozenset(ARGUMENTS)
 
 
@@ -74,8 +76,8 @@ def send(  # noqa: PLR0913, PLR0917 - the arguments are post_office's
         MessageTooLargeError: the mail is larger than MAX_MESSAGE_BYTES.
         DatabaseError: the rows could not be written.
     """
-    given = locals()
-    (mail,) = _queue([given], names_position=False)
+    given = locals().items()
+    (mail,) = _queue([{name: value for name, value in given if value is not DEFAULTS[name]}], names_position=False)
     return mail
 
 
@@ -94,11 +96,14 @@ def send_many(kwargs_list: Iterable[Mapping[str, Any]]) -> list[Email | None]:
 
 def _queue(arguments: Sequence[Mapping[str, Any]], *, names_position: bool) -> list[Email | None]:
     using = router.db_for_write(Email)
+    defaults = read_defaults()
+    if len(arguments) == 1 and (made := quick_draft(arguments[0], defaults)):
+        warn_of_other_transaction(using)
+        return _write([made], [None], using=using)
     with ExitStack() as until_written:
-        composer = Composer(using=using, until=until_written)
-        making = _Making(arguments, composer, names_position=names_position)
+        composer = Composer(using=using, until=until_written, defaults=defaults)
+        making = _Making(arguments, composer, defaults=defaults, names_position=names_position)
         if len(arguments) > 1 and not is_watched() and all(map(asks_nobody, arguments)):
-            composer.read_settings()
             warn_of_other_transaction(using)
             with transaction.atomic(using=using):
                 written = insert_while_made(making.drafts(), count=len(arguments), using=using)
@@ -118,10 +123,18 @@ def _queue(arguments: Sequence[Mapping[str, Any]], *, names_position: bool) -> l
 class _Making:
     """Makes the drafts of one call. An error is kept for later: it must not tear what is being written."""
 
-    def __init__(self, arguments: Sequence[Mapping[str, Any]], composer: Composer, *, names_position: bool) -> None:
+    def __init__(
+        self,
+        arguments: Sequence[Mapping[str, Any]],
+        composer: Composer,
+        *,
+        defaults: Defaults,
+        names_position: bool,
+    ) -> None:
         self.digests: list[str | None] = []
         self._arguments = arguments
         self._composer = composer
+        self._defaults = defaults
         self._names_position = names_position
         self._error: Exception | None = None
 
@@ -129,14 +142,17 @@ class _Making:
         """Give a draft for each mail, until one can't be made."""
         for position, given in enumerate(self._arguments):
             try:
-                request = _request(given)
-                self.digests.append(digest_of(request))
-                draft = self._composer.compose(request)
+                draft, digest = quick_draft(given, self._defaults), None
+                if draft is None:
+                    request = _request(given)
+                    digest = digest_of(request)
+                    draft = self._composer.compose(request)
             except Exception as error:  # noqa: BLE001 - it is raised by `check`
                 if self._names_position:
                     _name_position(error, position)
                 self._error = error
                 return
+            self.digests.append(digest)
             yield draft
 
     def check(self) -> None:

@@ -68,10 +68,12 @@ def simple_row(  # noqa: PLR0913 - so much makes a mail
     reply_to: Sequence[Any] = (),
     headers: Any,
     domain: Any,
+    priority: int | None = None,
 ) -> Draft | None:
     """Turn texts and addresses into the rows that Django's message of them would become, with a Message-ID and a Date.
 
-    None where any of them is not of the simplest kind. `domain` is that of the Message-ID.
+    None where any of them is not of the simplest kind. `domain` is that of the Message-ID. `priority` None is that of
+    the settings.
     """
     if not (
         _are_plain_texts(body, html)
@@ -99,6 +101,7 @@ def simple_row(  # noqa: PLR0913 - so much makes a mail
             html_message=html,
             message_id=message_id,
             headers=headers,
+            priority=priority,
         )
     )
 

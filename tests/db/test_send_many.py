@@ -22,7 +22,7 @@ from pytest_django import Settings
 import mailqueue
 from mailqueue import EmailBackend
 from mailqueue.models import MailKey, MailOptions, MessageSource
-from mailqueue.outbox.compose import Composer
+from mailqueue.outbox.quick import Defaults, quick_draft
 from mailqueue.queue import enqueue
 from tests.support.outbox import queueing
 from tests.support.sending import JANE, SHOP, on_the_wire
@@ -103,13 +103,13 @@ def test_the_number_of_statements_does_not_grow_with_the_number_of_mails() -> No
 def compositions(monkeypatch: pytest.MonkeyPatch) -> list[TransactionStatus]:
     """What the connection was doing whenever a mail was made."""
     seen: list[TransactionStatus] = []
-    compose = Composer.compose
 
-    def watched(self: Composer, request: Any) -> Any:
+    def watched(given: Any, defaults: Defaults) -> Any:
         seen.append(connection.connection.info.transaction_status)
-        return compose(self, request)
+        return quick_draft(given, defaults)
 
-    monkeypatch.setattr(Composer, "compose", watched)
+    # Every mail is looked at so before all else.
+    monkeypatch.setattr("mailqueue.outbox.send.quick_draft", watched)
     return seen
 
 
@@ -169,8 +169,9 @@ def test_a_lazy_setting_is_read_before_anything_is_written(
 @pytest.mark.parametrize("is_enabled", [True, False])
 def test_no_garbage_is_collected_while_rows_are_written(is_enabled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[bool] = []
-    compose = Composer.compose
-    monkeypatch.setattr(Composer, "compose", lambda *given: seen.append(gc.isenabled()) or compose(*given))
+    monkeypatch.setattr(
+        "mailqueue.outbox.send.quick_draft", lambda *given: seen.append(gc.isenabled()) or quick_draft(*given)
+    )
     (gc.enable if is_enabled else gc.disable)()
     try:
         mailqueue.send_many([item(0), item(1)])
