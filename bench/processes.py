@@ -14,7 +14,7 @@ POLL_SECONDS = 0.02
 SAMPLE_SECONDS = 0.2
 STOP_SECONDS = 60
 LINES_OF_OUTPUT = 30
-ANSWER = re.compile(r"^bench: answer (\S+)$", re.MULTILINE)
+ANSWER = re.compile(r"^bench: answer (\S+)\n", re.MULTILINE)
 """How a process that is asked says what it found."""
 READY = "bench: ready"
 """What a process says on its standard output when it may be measured."""
@@ -119,8 +119,10 @@ class Process:
             BrokenError: it has ended, or takes longer.
         """
         assert self._popen.stdin  # noqa: S101 - for the type checker
-        self._popen.stdin.write(b"\n")
-        self._popen.stdin.flush()
+        self.check_alive()
+        with contextlib.suppress(BrokenPipeError):  # it has just ended, which is said below
+            self._popen.stdin.write(b"\n")
+            self._popen.stdin.flush()
         self._answer_count += 1
         deadline = time.monotonic() + seconds
         while len(answers := ANSWER.findall(self.output.read_text(errors="replace"))) < self._answer_count:
@@ -151,6 +153,9 @@ class Process:
             os.killpg(self.pid, signal.SIGKILL)
         if members:
             self._popen.wait()
+        if self._popen.stdin:
+            with contextlib.suppress(BrokenPipeError):
+                self._popen.stdin.close()
 
     def tail(self) -> str:
         lines = self.output.read_text(errors="replace").splitlines()

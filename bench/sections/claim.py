@@ -4,7 +4,6 @@ import contextlib
 from collections.abc import Iterator
 
 from bench.figures import Better, Figure, Figures, Target, percentile
-from bench.laps import in_laps
 from bench.peers.contestants import mailqueue
 from bench.sections.drain import MEGABYTE, drain, nothing
 from bench.senders import sender
@@ -80,10 +79,11 @@ def _tidy(site: Site, database: str) -> None:
 
 
 def _note_drains(site: Site, figures: Figures) -> None:
-    count = site.sizes.memory_mails // site.sizes.laps
+    # In one piece: what can't be vacuumed away grows with every mail.
+    count = site.sizes.memory_mails
     label = f"drain of {count:,}, one process"
     free = Figure(NAME, f"{NAME}.drain_free", label, "mails/s")
     target = Target(LEAST_SHARE, of=free.key)
     held = Figure(NAME, f"{NAME}.drain_held", f"{label}, a snapshot held elsewhere", "mails/s", target=target)
-    for figure, meanwhile in in_laps(((free, nothing), (held, snapshot)), site.sizes.laps):
+    for figure, meanwhile in ((free, nothing), (held, snapshot)):
         figures.note(figure, drain(site, mailqueue(), count=count, meanwhile=meanwhile).rate)

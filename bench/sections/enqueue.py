@@ -78,7 +78,6 @@ def _in_turn(site: Site, figures: Figures, ways: Sequence[Way], *, job: str, uni
         writers = {}
         for way in ways:
             if way.kind == "celery" and site.broker is None:
-                figures.miss(figure_of[way], NO_BROKER)
                 continue
             place = stack.enter_context(site.place(way.kind))
             writer = place.job_process(job, is_asked=True, way=way.way, count=count)
@@ -88,6 +87,9 @@ def _in_turn(site: Site, figures: Figures, ways: Sequence[Way], *, job: str, uni
         site.server.checkpoint()
         for way in in_laps(list(writers), site.sizes.laps_of_writers):
             figures.note(figure_of[way], writers[way].ask(seconds=BURST_SECONDS))
+    for way in ways:
+        if way not in writers:
+            figures.miss(figure_of[way], NO_BROKER)
     if site.broker:
         site.broker.clear()
 

@@ -43,8 +43,8 @@ class OutOfStepError(GarbledReplyError):
 class SmtpSocket:
     """Sends, and reads replies. Never blocks for longer than `seconds`.
 
-    In the clear, a reply is waited for in recv() itself, and what is sent does not let go of the interpreter: to have
-    it back among many busy threads takes longer than the call.
+    In the clear, a reply is waited for in recv() itself, and what is sent in one piece does not let go of the
+    interpreter: to have it back among many busy threads takes longer than the call.
 
     Raises OSError and GarbledReplyError.
     """

@@ -17,7 +17,7 @@ from mailqueue.outbox.drafts import Draft, is_watched
 from mailqueue.outbox.insert import complete, insert, insert_while_made
 from mailqueue.outbox.messages import load_rows
 from mailqueue.outbox.notice import announce, warn_of_other_transaction
-from mailqueue.outbox.quick import Defaults, quick_draft, read_defaults
+from mailqueue.outbox.quick import Defaults, quick_draft
 from mailqueue.outbox.request import Request, asks_nobody, digest_of
 from mailqueue.queue.keys import fill_keys, take_keys
 
@@ -76,8 +76,7 @@ def send(  # noqa: PLR0913, PLR0917 - the arguments are post_office's
         MessageTooLargeError: the mail is larger than MAX_MESSAGE_BYTES.
         DatabaseError: the rows could not be written.
     """
-    given = locals().items()
-    (mail,) = _queue([{name: value for name, value in given if value is not DEFAULTS[name]}], names_position=False)
+    (mail,) = _queue([_without_defaults(locals())], names_position=False)
     return mail
 
 
@@ -94,9 +93,13 @@ def send_many(kwargs_list: Iterable[Mapping[str, Any]]) -> list[Email | None]:
     return _queue(list(kwargs_list), names_position=True)
 
 
+def _without_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: given[name] for name, default in DEFAULTS.items() if given[name] is not default}
+
+
 def _queue(arguments: Sequence[Mapping[str, Any]], *, names_position: bool) -> list[Email | None]:
     using = router.db_for_write(Email)
-    defaults = read_defaults()
+    defaults = Defaults()
     if len(arguments) == 1 and (made := quick_draft(arguments[0], defaults)):
         warn_of_other_transaction(using)
         return _write([made], [None], using=using)
@@ -104,6 +107,7 @@ def _queue(arguments: Sequence[Mapping[str, Any]], *, names_position: bool) -> l
         composer = Composer(using=using, until=until_written, defaults=defaults)
         making = _Making(arguments, composer, defaults=defaults, names_position=names_position)
         if len(arguments) > 1 and not is_watched() and all(map(asks_nobody, arguments)):
+            defaults.read()
             warn_of_other_transaction(using)
             with transaction.atomic(using=using):
                 written = insert_while_made(making.drafts(), count=len(arguments), using=using)

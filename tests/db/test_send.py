@@ -1,7 +1,9 @@
 """`mailqueue.send`: what is written for one mail, when, and what is refused."""
 
 import inspect
+import sys
 from datetime import UTC, datetime, timedelta
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -287,3 +289,18 @@ def test_post_offices_own_api_works_beside_ours() -> None:
         Email.objects.filter(status=STATUS.queued).order_by("id").values_list("pk", flat=True)
     )
     assert ["ours", "theirs", "many"] == [on_the_wire(mail)["Subject"] for mail in (ours, theirs, *many)]
+
+
+def test_a_debugger_may_look_at_every_step() -> None:
+    def look(frame: FrameType, _event: str, _argument: Any) -> Any:
+        _ = frame.f_locals
+        return look
+
+    before = sys.gettrace()
+    sys.settrace(look)
+    try:
+        mailqueue.send(JANE, SHOP, subject="Hello", message="text")
+    finally:
+        sys.settrace(before)
+
+    assert Email.objects.count() == 1

@@ -182,6 +182,12 @@ def test_no_garbage_is_collected_while_rows_are_written(is_enabled: bool, monkey
     assert ([False, False], is_enabled) == (seen, after)
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_an_error_says_which_item_it_is_about_however_many_there_are(count: int) -> None:
+    with pytest.raises(ValueError, match="item 0: Invalid priority"):
+        mailqueue.send_many([item(n, priority="bogus") for n in range(count)])
+
+
 class TestPieces:
     """Of many mails, each statement writes a part."""
 

@@ -4,18 +4,32 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
+from django.db.models.signals import post_init
 from django.utils.functional import lazy
 from django.utils.safestring import mark_safe
 from hypothesis import given
 from hypothesis import strategies as st
+from post_office.models import Email
+from pytest_django import Settings
 
 from mailqueue.outbox.compose import Composer
 from mailqueue.outbox.drafts import Draft
-from mailqueue.outbox.quick import ARGUMENTS, quick_draft, read_defaults
+from mailqueue.outbox.quick import ARGUMENTS, Defaults, quick_draft
 from mailqueue.outbox.request import Request
 
 JANE = "jane@example.com"
 SHOP = "Shop <shop@example.com>"
+
+
+class Address(str):
+    """A text that str() turns into another."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "other@example.com"
+
+
 PLAIN = {"sender": SHOP, "recipients": JANE, "subject": "Hello", "message": "text", "html_message": "<p>HTML</p>"}
 
 texts = st.one_of(st.text(max_size=80), st.sampled_from(["", "Grüße", "a\nb", "{{ name }}", "=?utf-8?q?x?="]))
@@ -30,7 +44,7 @@ arguments = st.fixed_dictionaries(
         "message": texts.map(mark_safe),
         "html_message": texts,
         "headers": st.one_of(st.none(), headers),
-        "priority": st.sampled_from([None, "low", "now", 2]),
+        "priority": st.sampled_from([None, "low", "now", 2, "bogus", "count", True]),
         "cc": several,
         "bcc": several,
     },
@@ -38,12 +52,12 @@ arguments = st.fixed_dictionaries(
 
 
 def glance(given: Any) -> Draft | None:
-    return quick_draft(given, read_defaults())
+    return quick_draft(given, Defaults())
 
 
 def composed(given: dict[str, Any]) -> Draft:
     with ExitStack() as until:
-        return Composer(using="default", until=until, defaults=read_defaults()).compose(Request(**given))
+        return Composer(using="default", until=until, defaults=Defaults()).compose(Request(**given))
 
 
 def described(draft: Draft) -> dict[str, Any]:
@@ -94,6 +108,12 @@ def test_the_usual_mail_is_made_at_a_glance(more: dict[str, Any]) -> None:
         {"message": 7},
         {"message": "x" * 30_000_000},
         {"headers": [("X-A", "1")]},
+        {"priority": "bogus"},
+        {"priority": "count"},
+        {"priority": 2},
+        {"priority": True},
+        {"sender": Address(JANE)},
+        {"recipients": [Address(JANE)]},
         {"headers": {"To": JANE}},
         *({name: None} for name in Request.__slots__ if name not in ARGUMENTS),
     ],
@@ -104,3 +124,23 @@ def test_what_takes_a_closer_look_is_left(more: dict[str, Any]) -> None:
 
 def test_an_item_that_is_no_dict_is_left() -> None:
     assert glance("nonsense") is None
+
+
+def test_where_somebody_watches_the_composer_makes_it() -> None:
+    def change(instance: Email, **_: Any) -> None:
+        instance.backend_alias = "other"
+
+    post_init.connect(change, sender=Email)
+    try:
+        made = glance(PLAIN)
+    finally:
+        post_init.disconnect(change, sender=Email)
+
+    assert made is None
+
+
+def test_settings_are_read_when_they_are_wanted(settings: Settings) -> None:
+    settings.POST_OFFICE = {**settings.POST_OFFICE, "DEFAULT_PRIORITY": 7}
+    made = [glance(PLAIN), glance(PLAIN | {"priority": "high"})]
+
+    assert [True, False] == [one is None for one in made]
