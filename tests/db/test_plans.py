@@ -99,7 +99,9 @@ def growth(due: str) -> dict[str, int]:
 
 
 def test_mail_that_is_scheduled_for_tomorrow_is_not_stepped_over() -> None:
-    assert max(growth("now() + interval '1 day'").values()) < 30
+    # To step over them would read a page of the index for every few hundred. A few dozen are the planner's own, when
+    # statistics have changed meanwhile.
+    assert max(growth("now() + interval '1 day'").values()) < AHEAD / 1_000
 
 
 def test_mail_that_is_scheduled_for_the_next_minutes_is_searched_up_to_a_limit() -> None:
