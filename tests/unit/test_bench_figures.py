@@ -77,7 +77,7 @@ def test_a_multiple_of_a_peer_is_reached_from_its_bound_on(value: float, is_met:
 
 
 def test_a_multiple_is_that_of_the_same_lap() -> None:
-    # The machine became ten times slower after the first lap: the medians alone would say 1.1 times.
+    # The machine became ten times slower after the first lap: the medians alone would say 1.2 times.
     figures = beside_loop([(2000, 1000), (210, 100), (190, 100)], [(200, 100), (1100, 1000), (1900, 1000)])
     verdict = figures.verdict(next(iter(figures)))
 
