@@ -95,13 +95,12 @@ def growth(due: str) -> dict[str, int]:
     make_mail(priority=3)
     before = buffer_counts()
     fill(AHEAD, status=2, priority=3, due=f"{due} + n * interval '1 ms'")
+    buffer_counts()  # what only the first who comes after so many rows reads is not what a claim costs
     return {name: count - before[name] for name, count in buffer_counts().items()}
 
 
 def test_mail_that_is_scheduled_for_tomorrow_is_not_stepped_over() -> None:
-    # To step over them would read a page of the index for every few hundred. A few dozen are the planner's own, when
-    # statistics have changed meanwhile.
-    assert max(growth("now() + interval '1 day'").values()) < AHEAD / 1_000
+    assert max(growth("now() + interval '1 day'").values()) < 30
 
 
 def test_mail_that_is_scheduled_for_the_next_minutes_is_searched_up_to_a_limit() -> None:
