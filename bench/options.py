@@ -24,9 +24,12 @@ class Sizes:
     enqueued: int
     """Transactions of one writer, over all laps."""
     writers_seconds: float
+    laps_of_latency: int
+    """The same where one waits for each mail."""
     latency_seconds: float
+    """How long mail comes often, over all laps."""
     rare_mails: int
-    """Mails that come one at a time to a sender at rest."""
+    """Mails that come one at a time to a sender at rest, over all laps."""
     idle_seconds: float
     subtracts_empty_runs: bool
     """What a start costs is taken off what a drain costs."""
@@ -47,6 +50,7 @@ FULL = Sizes(
     laps_of_writers=8,
     enqueued=4_000,
     writers_seconds=3,
+    laps_of_latency=2,
     latency_seconds=20,
     rare_mails=20,
     idle_seconds=60,
@@ -63,6 +67,7 @@ SMALL = Sizes(
     laps_of_writers=2,
     enqueued=60,
     writers_seconds=0.5,
+    laps_of_latency=1,
     latency_seconds=1.5,
     rare_mails=1,
     idle_seconds=3,

@@ -59,6 +59,20 @@ def times(count: int) -> dict[str, list[float]]:
     return {"claimed": claimed[WARM_UP:], "steady": steady[WARM_UP:]}
 
 
+def fetches(count: int) -> list[float]:
+    """Return how long each of so many fetches of post_office's took, on the same rows (seconds): it locks none."""
+    from post_office.mail import get_queued
+
+    taken = []
+    for _ in range(count):
+        began = time.perf_counter()
+        found = list(get_queued())
+        taken.append(time.perf_counter() - began)
+        if not found:
+            raise RuntimeError("post_office found nothing to send")
+    return taken
+
+
 def _steady_time() -> float:
     with connection.cursor() as cursor:
         began = time.perf_counter()

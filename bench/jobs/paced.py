@@ -7,7 +7,7 @@ from pathlib import Path
 
 from django.db import transaction
 
-from bench.jobs.fill import arguments
+from bench.jobs.fill import arguments, message
 from bench.jobs.writers import order_and_mail
 from bench.mails import Content, content
 from bench.processes import READY
@@ -30,15 +30,21 @@ class Stamps:
         transaction.on_commit(note)
 
 
-def one_by_one(count: int, least: float, most: float, prefix: str) -> dict[str, float]:
-    """Queue an order with its mail every so many seconds, evenly spread between `least` and `most`."""
-    from bench.jobs.fill import message
+def one_by_one(count: int, least: float, most: float, prefix: str, sends_after_commit: bool) -> dict[str, float]:
+    """Queue an order with its mail every so many seconds, evenly spread between `least` and `most`.
 
+    `sends_after_commit` is for Celery: what it is given inside the transaction may be sent before there is an order.
+    """
     stamps = Stamps()
+    if sends_after_commit:
+        from bench.peers import celery_app  # noqa: F401 - tasks are sent through this app
 
     def send(mail: Content) -> None:
         stamps.after_commit(mail.recipient)
-        message(mail).send()
+        if sends_after_commit:
+            transaction.on_commit(message(mail).send)
+        else:
+            message(mail).send()
 
     pauses = random.Random(SEED)  # noqa: S311 - spreads mails, guards nothing
     for number in range(count):

@@ -4,10 +4,10 @@ What it makes, the composer would make as well, in twice the time.
 """
 
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Any
 
 from django.conf import settings
+from django.utils.functional import cached_property
 from django.utils.safestring import SafeString
 from post_office.models import PRIORITY
 from post_office.settings import get_message_id_fqdn
