@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextvars import ContextVar
 from typing import Any
 
-from django.db import Error, connections, router, transaction
+from django.db import Error, connections, router
 from post_office.models import PRIORITY, Email
 from post_office.signals import email_queued
 from psycopg.pq import TransactionStatus
@@ -76,7 +76,7 @@ def _note(emails: Sequence[Email], *, using: str) -> None:
     connection = connections[using]
     # Who commits by hand can't be told when: senders look for mail by themselves as well.
     if connection.in_atomic_block or connection.get_autocommit():
-        transaction.on_commit(_waking(connection.run_on_commit, using), using=using)
+        connection.on_commit(_waking(connection.run_on_commit, using))
 
 
 class _Waking:

@@ -102,7 +102,9 @@ def _queue(arguments: Sequence[Mapping[str, Any]], *, names_position: bool) -> l
     defaults = Defaults()
     if len(arguments) == 1 and (made := quick_draft(arguments[0], defaults)):
         warn_of_other_transaction(using)
-        return _write([made], [None], using=using)
+        emails = insert([made], using=using)
+        announce(emails, using=using)
+        return list(emails)
     with ExitStack() as until_written:
         composer = Composer(using=using, until=until_written, defaults=defaults)
         making = _Making(arguments, composer, defaults=defaults, names_position=names_position)

@@ -2,7 +2,7 @@
 
 import gc
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from functools import lru_cache
@@ -73,11 +73,17 @@ def insert_mail(email: Email, *, using: str) -> None:
     """
     connection = connections[using]
     given = vars(email)
-    columns = [column for column in _columns() if given[column[0]] is not None]
-    values = _values(given, columns, connection)
+    names: list[str] = []
+    values: list[Any] = []
+    for attribute, name, is_plain, prepared in _columns():
+        value = given[attribute]
+        if value is not None:
+            names.append(name)
+            is_ready = is_plain and type(value) in READY
+            values.append(value if is_ready else prepared(value, connection=connection))
     try:
         with _binding_cursor(connection) as cursor:
-            cursor.execute(_statement(tuple([name for _, name, _, _ in columns])), values)
+            cursor.execute(_statement(tuple(names)), values)
             email.pk, seconds = cursor.fetchone()
     except Exception:
         with transaction.mark_for_rollback_on_error(using):
@@ -92,8 +98,10 @@ def _binding_cursor(connection: Any) -> Any:
     Django's writes them into it, to be read out of it again: that takes a sixth longer. Who has set a cursor of his
     own keeps it.
     """
-    connection.ensure_connection()
     raw = connection.connection
+    if raw is None:
+        connection.ensure_connection()
+        raw = connection.connection
     if raw.cursor_factory is not Cursor:
         return connection.cursor()
     raw.cursor_factory = ServerBindingCursor
@@ -198,15 +206,6 @@ def _preparation(field: Any) -> Callable[..., Any]:
         return lambda value, connection: json.dumps(value, cls=field.encoder)  # noqa: ARG005 - called as Django's
     prepared: Callable[..., Any] = field.get_db_prep_save
     return prepared
-
-
-def _values(given: Mapping[str, Any], columns: Sequence[Column], connection: Any) -> list[Any]:
-    return [
-        value
-        if (value := given[attribute]) is None or (is_plain and type(value) in READY)
-        else prepared(value, connection=connection)
-        for attribute, _, is_plain, prepared in columns
-    ]
 
 
 @lru_cache
