@@ -11,8 +11,7 @@ from bench.senders import sender
 from bench.site import Place, Site
 
 NAME = "claim"
-# 5 ms where a fetch of post_office's took 861.
-BESIDE_POST_OFFICE = 5 / 861
+P99_MILLISECONDS = 5
 FETCHES = 3
 LEAST_SHARE = 0.7
 MEMORY_MEGABYTES = 90
@@ -53,11 +52,9 @@ def _note_times(site: Site, figures: Figures, place: Place, *, key: str, words: 
     times = place.job("claims.times", count=site.sizes.claims)
     claim = f"claim of 50, {site.sizes.waiting:,} waiting and as many ahead{words}"
     steady = f"a statement that reads nothing, meanwhile{words}"
-    label = f"a fetch of django-post-office, of 100 of the same mails{words}"
-    peer = Figure(NAME, f"{NAME}.{key}_post_office", label, "ms", Better.LOWER, digits=0)
     lines = (
         ("p50", 0.5, "claimed", claim, None),
-        ("p99", 0.99, "claimed", claim, Target(BESIDE_POST_OFFICE, of=peer.key)),
+        ("p99", 0.99, "claimed", claim, Target(P99_MILLISECONDS)),
         ("steady_p50", 0.5, "steady", steady, None),
         ("steady_p99", 0.99, "steady", steady, None),
     )
@@ -65,8 +62,9 @@ def _note_times(site: Site, figures: Figures, place: Place, *, key: str, words: 
         label = f"{words_of_it}: p{round(share * 100)}"
         figure = Figure(NAME, f"{NAME}.{key}_{name}", label, "ms", Better.LOWER, target, digits=2)
         figures.note(figure, percentile(times[what], share) * 1000)
-    fetches = place.job("claims.fetches", count=FETCHES)
-    figures.note(peer, statistics.median(fetches) * 1000)
+    label = f"a fetch of django-post-office, of 100 of the same mails{words}"
+    peer = Figure(NAME, f"{NAME}.{key}_post_office", label, "ms", Better.LOWER)
+    figures.note(peer, statistics.median(place.job("claims.fetches", count=FETCHES)) * 1000)
 
 
 def _note_memory(site: Site, figures: Figures, place: Place) -> None:
