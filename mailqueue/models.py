@@ -130,6 +130,13 @@ class MailState(models.Model):
         verbose_name = _("mail state")
         verbose_name_plural = _("mail states")
         permissions = [("requeue_mail", "Can requeue mail"), ("cancel_mail", "Can cancel mail")]
+        indexes = [
+            models.Index(
+                fields=["reason"],
+                condition=Q(reason__in=[StopReason.HELD, StopReason.UNKNOWN]),
+                name="mailqueue_waits_for_person",
+            )
+        ]
 
     def __str__(self) -> str:
         return str(self.get_reason_display())

@@ -20,9 +20,9 @@ from post_office.models import Email
 from post_office.settings import get_template_engine
 
 from mailqueue.admin.acts import deny_forbidden_act
-from mailqueue.admin.contents import is_hidden
 from mailqueue.admin.filters import BackendFilter, StateFilter
 from mailqueue.admin.paginator import CappedPaginator
+from mailqueue.ops.contents import is_hidden
 from mailqueue.ops.states import MailStatus, states_of
 
 if TYPE_CHECKING:

@@ -14,10 +14,10 @@ from django.utils.translation import gettext_lazy as _
 from post_office.models import Email
 
 from mailqueue.admin.acts import Acts
-from mailqueue.admin.contents import contents_of, is_hidden, why_hidden
-from mailqueue.admin.timeline import timeline_of
+from mailqueue.ops.contents import contents_of, is_hidden, why_hidden
 from mailqueue.ops.reach import COULD_COME_TWICE, obstacles_of
 from mailqueue.ops.states import State, state_of
+from mailqueue.ops.timeline import timeline_of
 from mailqueue.outbox.messages import letter_of, load_rows
 
 if TYPE_CHECKING:

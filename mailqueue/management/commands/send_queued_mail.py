@@ -1,7 +1,7 @@
 """`manage.py send_queued_mail`: runs a sender."""
 
 import sys
-from argparse import ArgumentParser, ArgumentTypeError
+from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
@@ -11,6 +11,7 @@ from post_office.settings import get_config
 
 from mailqueue.conf import configuration
 from mailqueue.delivery.backends import canonical, configured_aliases
+from mailqueue.management.arguments import positive
 from mailqueue.queue.settle import LogLevel
 from mailqueue.sender.log import FORMATTERS, set_up_logging
 from mailqueue.sender.options import Options, unknown_backends
@@ -18,12 +19,6 @@ from mailqueue.sender.process import run_sender
 from mailqueue.sender.supervisor import supervise
 
 LOG_LEVELS = [level.value for level in LogLevel]
-
-
-def positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return int(text)
 
 
 class Command(BaseCommand):

@@ -1,0 +1,29 @@
+"""Which backends a command is about."""
+
+from argparse import ArgumentParser
+from collections.abc import Mapping
+from typing import Any
+
+from django.core.management.base import CommandError
+
+from mailqueue.delivery.backends import canonical, configured_aliases
+
+
+def add_backends(parser: ArgumentParser) -> None:
+    parser.add_argument("aliases", nargs="*", metavar="ALIAS", help="backends")
+    parser.add_argument("--all", action="store_true", help="all backends that are configured")
+
+
+def chosen_backends(options: Mapping[str, Any]) -> list[str]:
+    """Return the aliases that were named, each as it delivers.
+
+    Raises:
+        CommandError: none was named, both names and --all were given, or one is not configured.
+    """
+    known, named = configured_aliases(), options["aliases"]
+    if bool(named) == options["all"]:
+        raise CommandError(f"Name backends, or give --all. Configured: {', '.join(known)}.")
+    for alias in named:
+        if canonical(alias) not in known:
+            raise CommandError(f"There is no backend {alias!r}. Configured: {', '.join(known)}.")
+    return known if options["all"] else list(dict.fromkeys(canonical(alias) for alias in named))

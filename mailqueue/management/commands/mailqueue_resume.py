@@ -1,0 +1,27 @@
+"""`manage.py mailqueue_resume`: let mail flow again through a backend that was paused."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand
+from django.db import router
+from post_office.models import Email
+
+from mailqueue.management.backends import add_backends, chosen_backends
+from mailqueue.queue.pauses import resume
+
+
+class Command(BaseCommand):
+    help = (
+        "Resume backends that were paused; one that is shut or rests goes on doing so. "
+        "Examples: mailqueue_resume default; mailqueue_resume --all"
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        add_backends(parser)
+
+    def handle(self, *_: Any, **options: Any) -> None:
+        using = router.db_for_write(Email)
+        for alias in chosen_backends(options):
+            is_new = resume(alias, using=using)
+            self.stdout.write(f"{alias}: {'resumed' if is_new else 'was not paused'}")

@@ -1,0 +1,82 @@
+"""`manage.py mailqueue_send_test`: send a mail through queue and sender, and tell each step."""
+
+import time
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.core.management.base import BaseCommand, CommandError
+from django.db import router
+from django.utils import timezone
+from post_office.models import Email
+
+from mailqueue.delivery.backends import canonical, configured_aliases
+from mailqueue.models import SenderProcess
+from mailqueue.ops.senders import with_life
+from mailqueue.ops.states import MailStatus, State, state_of
+from mailqueue.outbox.send import send
+
+WAIT_SECONDS = 60.0
+LOOK_SECONDS = 0.1
+TEXT = "This is a test of the mail queue. It was asked for by `manage.py mailqueue_send_test`; no answer is needed."
+
+
+class Command(BaseCommand):
+    help = (
+        "Queue a test mail, wait until a sender has sent it, and tell each step. Exits with 1 when it is not sent. "
+        "Example: mailqueue_send_test me@example.com"
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("address", metavar="ADDRESS", help="whom to send it to")
+        parser.add_argument("--backend", default="", metavar="ALIAS", help="through this backend, not the default one")
+        parser.add_argument(
+            "--timeout",
+            type=float,
+            default=WAIT_SECONDS,
+            metavar="SECONDS",
+            help=f"how long to wait ({WAIT_SECONDS:g})",
+        )
+
+    def handle(self, *_: Any, **options: Any) -> None:
+        if canonical(options["backend"]) not in configured_aliases():
+            raise CommandError(
+                f"There is no backend {options['backend']!r}. Configured: {', '.join(configured_aliases())}."
+            )
+        mail = self._queue(options["address"], options["backend"])
+        status = self._wait(mail, seconds=options["timeout"])
+        if status.state != State.SENT:
+            raise CommandError(f"It is not sent, after {options['timeout']:g} s. See mailqueue_show {mail.pk}.")
+
+    def _queue(self, address: str, backend: str) -> Email:
+        subject = f"Test of the mail queue, {timezone.now():%Y-%m-%d %H:%M:%S %Z}"
+        try:
+            mail = send(address, subject=subject, message=TEXT, priority="now", backend=backend)
+        except (ValueError, TypeError, ValidationError) as error:
+            raise CommandError(f"It could not be queued: {_words(error)}") from error
+        assert mail is not None  # noqa: S101 - only a mail with a key may be None
+        self.stdout.write(f"queued: mail {mail.pk}, committed to the database")
+        self._tell_of_senders()
+        return mail
+
+    def _tell_of_senders(self) -> None:
+        senders = with_life(SenderProcess.objects.using(router.db_for_write(Email))).filter(is_alive=True)
+        names = ", ".join(sender.name for sender in senders)
+        self.stdout.write(f"senders alive: {names}" if names else "no sender is alive: start one (send_queued_mail)")
+
+    def _wait(self, mail: Email, *, seconds: float) -> MailStatus:
+        """Tell of every change until the mail is done with, or the time is over."""
+        until = time.monotonic() + seconds
+        told = ""
+        while True:
+            status = state_of(mail)
+            if status.detail != told:
+                told = status.detail
+                self.stdout.write(f"{status.text}: {status.detail}")
+            if status.is_final or time.monotonic() >= until:
+                return status
+            time.sleep(LOOK_SECONDS)
+
+
+def _words(error: Exception) -> str:
+    return " ".join(error.messages) if isinstance(error, ValidationError) else str(error)

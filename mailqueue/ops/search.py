@@ -1,0 +1,13 @@
+"""Finding mail by whom it goes to."""
+
+from django.db.models import Q
+from post_office.models import Email
+
+
+def newest_to(address: str, *, count: int, using: str) -> list[int]:
+    """Return the primary keys of the newest mails that have this in one of their addresses, newest first.
+
+    Capital letters do not matter. Where there are fewer than `count`, the whole table is read.
+    """
+    has_it = Q(to__icontains=address) | Q(cc__icontains=address) | Q(bcc__icontains=address)
+    return list(Email.objects.using(using).filter(has_it).order_by("-pk").values_list("pk", flat=True)[:count])

@@ -1,0 +1,121 @@
+"""How much stands in the queue, and for how long: counted up to a limit, so that no queue is too long to ask."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+MOST = 10_000
+"""What is counted of a lane: so many mails that are due, and as many that are not yet."""
+AGES = (60, 300, 900, 3600, 6 * 3600, 24 * 3600, 3 * 24 * 3600)
+"""Where one class of age ends and the next begins (seconds)."""
+
+# Jumps from lane to lane; asked for in its order, the lane index is read whatever the planner thinks of the table.
+SEEN = """
+WITH RECURSIVE head AS (
+    (SELECT e.backend_alias, coalesce(e.priority, 1) AS priority FROM post_office_email e WHERE e.status IN (2, 3)
+     ORDER BY e.backend_alias, coalesce(e.priority, 1), coalesce(e.scheduled_time, e.created), e.id LIMIT 1)
+    UNION ALL
+    SELECT following.* FROM head CROSS JOIN LATERAL (
+        SELECT e.backend_alias, coalesce(e.priority, 1) AS priority FROM post_office_email e
+        WHERE e.status IN (2, 3) AND (e.backend_alias, coalesce(e.priority, 1)) > (head.backend_alias, head.priority)
+        ORDER BY e.backend_alias, coalesce(e.priority, 1), coalesce(e.scheduled_time, e.created), e.id LIMIT 1
+    ) following
+), mail AS (
+    SELECT head.backend_alias, head.priority, found.* FROM head CROSS JOIN LATERAL (
+        (SELECT e.id, e.status, e.created, coalesce(e.scheduled_time, e.created) AS due, e."to", e.cc, e.bcc,
+            true AS is_due
+         FROM post_office_email e
+         WHERE e.backend_alias = head.backend_alias AND coalesce(e.priority, 1) = head.priority
+           AND e.status IN (2, 3) AND coalesce(e.scheduled_time, e.created) <= statement_timestamp()
+         ORDER BY coalesce(e.scheduled_time, e.created), e.id LIMIT %(most)s)
+        UNION ALL
+        (SELECT e.id, e.status, e.created, coalesce(e.scheduled_time, e.created), e."to", e.cc, e.bcc, false
+         FROM post_office_email e
+         WHERE e.backend_alias = head.backend_alias AND coalesce(e.priority, 1) = head.priority
+           AND e.status IN (2, 3) AND coalesce(e.scheduled_time, e.created) > statement_timestamp()
+         ORDER BY coalesce(e.scheduled_time, e.created), e.id LIMIT %(most)s)
+    ) found
+), aged AS (
+    SELECT mail.*,
+        CASE WHEN EXISTS (
+            SELECT FROM mailqueue_attempt a
+            WHERE a.email_id = mail.id AND a.finished_at IS NULL AND a.started_at IS NOT NULL
+        ) THEN 'sending' WHEN mail.is_due THEN 'waiting' WHEN mail.status = 2 THEN 'scheduled'
+        WHEN (
+            SELECT a.outcome FROM mailqueue_attempt a WHERE a.email_id = mail.id AND a.finished_at IS NOT NULL
+            ORDER BY a.id DESC LIMIT 1
+        ) = 'unknown' THEN 'unknown' ELSE 'retrying' END AS state,
+        -- The time of a retry says nothing of how long a mail has been waiting.
+        extract(
+            epoch FROM statement_timestamp() - CASE mail.status WHEN 2 THEN mail.due ELSE mail.created END
+        )::float8 AS age_seconds
+    FROM mail
+)
+"""
+LANES = f"""{SEEN}
+SELECT backend_alias, priority, state, width_bucket(greatest(age_seconds, 0), %(ages)s::float8[]), count(*),
+    min(due) FILTER (WHERE state = 'waiting'), min(due) FILTER (WHERE NOT is_due)
+FROM aged GROUP BY 1, 2, 3, 4
+"""
+# A mail counts once for each domain it goes to.
+DOMAINS = f"""{SEEN}
+SELECT domain[1], age_class, count(*) FROM (
+    SELECT DISTINCT aged.id, width_bucket(greatest(age_seconds, 0), %(ages)s::float8[]) AS age_class,
+        regexp_matches(lower(concat_ws(',', "to", cc, bcc)), '@([^[:space:],;<>"@]+)', 'g') AS domain
+    FROM aged WHERE state IN ('waiting', 'retrying')
+) found GROUP BY 1, 2
+"""
+# Others may set a mail to failed, and say no reason.
+STOPPED = """
+SELECT found.reason, count(*), sum(count(*)) OVER (PARTITION BY found.part) >= %(most)s FROM (
+    SELECT 1 AS part, coalesce(s.reason, 'failed') AS reason FROM (
+        SELECT e.id FROM post_office_email e
+        WHERE e.status = 1 AND e.last_updated > statement_timestamp() - interval '1 day' LIMIT %(most)s
+    ) e LEFT JOIN mailqueue_mailstate s ON s.email_id = e.id
+    UNION ALL
+    (SELECT 2, 'held' FROM mailqueue_mailstate s JOIN post_office_email e ON e.id = s.email_id
+     WHERE s.reason = 'held' AND e.status = 1 LIMIT %(most)s)
+    UNION ALL
+    (SELECT 3, 'unknown' FROM mailqueue_mailstate s JOIN post_office_email e ON e.id = s.email_id
+     WHERE s.reason = 'unknown' AND e.status = 1 LIMIT %(most)s)
+) found WHERE (found.part = 1) = (found.reason NOT IN ('held', 'unknown')) GROUP BY found.part, found.reason
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Pile:
+    """Mails of one lane, in one state, of about one age."""
+
+    alias: str
+    """As the rows spell it."""
+    priority: int
+    state: str
+    age_class: int
+    """The place of their age among AGES: 0 is younger than the first."""
+    count: int
+    oldest_due_at: datetime | None
+    """Of those that wait."""
+    next_due_at: datetime | None
+    """Of those that are not due yet."""
+
+
+def read_piles(cursor: Any, *, most: int = MOST) -> list[Pile]:
+    """Return what stands in each lane; of each, `most` mails that are due and as many that are not are counted."""
+    cursor.execute(LANES, {"most": most, "ages": list(AGES)})
+    return [Pile(*row) for row in cursor.fetchall()]
+
+
+def read_domains(cursor: Any, *, most: int = MOST) -> dict[str, list[int]]:
+    """Return to which domains the same mails go that wait or are retried: how many of each class of age."""
+    cursor.execute(DOMAINS, {"most": most, "ages": list(AGES)})
+    found: dict[str, list[int]] = {}
+    for domain, age_class, count in cursor.fetchall():
+        found.setdefault(domain, [0] * (len(AGES) + 1))[age_class] = count
+    return found
+
+
+def read_stopped(cursor: Any, *, most: int = MOST) -> dict[str, tuple[int, bool]]:
+    """Return how many mails are stopped, by reason, and whether there may be more: what is held or unknown, and what
+    failed, expired or was cancelled within a day."""
+    cursor.execute(STOPPED, {"most": most})
+    return {reason: (count, is_more) for reason, count, is_more in cursor.fetchall()}

@@ -1,0 +1,316 @@
+"""The commands for people at a terminal: what they print, what they order, and what they refuse."""
+
+import builtins
+import json
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.core.management.base import CommandError
+from django.utils import timezone
+from post_office.models import STATUS, Email
+
+from mailqueue.delivery.backends import canonical
+from mailqueue.management.commands import mailqueue_pause, mailqueue_status
+from mailqueue.models import AttemptOutcome, BackendHealth, MailOptions, SenderProcess
+from mailqueue.ops.states import State, state_of
+from tests.support.situations import SITUATIONS, make_attempt, make_mail
+
+pytestmark = pytest.mark.django_db
+
+
+def run(command: str, *arguments: Any, **options: Any) -> str:
+    out = StringIO()
+    call_command(command, *map(str, arguments), stdout=out, stderr=out, **options)
+    return out.getvalue()
+
+
+def in_state(state: State) -> Email:
+    return next(make for make, is_in in SITUATIONS.values() if is_in == state)()
+
+
+def a_sender(**fields: Any) -> SenderProcess:
+    values = {"name": "host-a/1", "host": "host-a", "version": "1", "backends": [], "connection_count": 8, **fields}
+    now = timezone.now()
+    return SenderProcess.objects.create(started_at=now, seen_at=now, **values)
+
+
+class TestStatus:
+    def test_it_counts_mail_and_names_senders_and_backends(self) -> None:
+        for state in (State.WAITING, State.FAILED):
+            in_state(state)
+        a_sender()
+        text = run("mailqueue_status")
+
+        words = "waiting", "failed", "host-a/1", canonical(""), "Mail flows."
+
+        assert [] == [word for word in words if word not in text]
+
+    def test_it_says_when_nobody_is_sending(self) -> None:
+        assert "send_queued_mail" in run("mailqueue_status")
+
+    def test_it_says_who_paused_a_backend_and_why(self) -> None:
+        run("mailqueue_pause", canonical(""), note="moving the relay")
+
+        assert "moving the relay" in run("mailqueue_status")
+
+    def test_as_json_it_is_one_object(self) -> None:
+        in_state(State.RETRYING)
+        a_sender()
+        found = json.loads(run("mailqueue_status", json=True))
+
+        assert {"count": 1, "is_at_least": False} == found["mails"]["retrying"]
+        assert ["example.com"] == [entry["domain"] for entry in found["domains"]]
+        assert [True] == [sender["is_alive"] for sender in found["senders"]]
+
+    def test_only_so_many_domains_are_printed(self) -> None:
+        for number in range(mailqueue_status.DOMAINS + 2):
+            make_mail(to=f"a@d{number:02}.example")
+        text = run("mailqueue_status")
+
+        assert (True, "and 2 more") == ("d14.example" in text, "and 2 more" if "and 2 more" in text else text)
+
+    def test_it_is_printed_again_until_somebody_has_seen_enough(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        waits: list[float] = []
+
+        def sleep(seconds: float) -> None:
+            waits.append(seconds)
+            if len(waits) == 2:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(mailqueue_status.time, "sleep", sleep)
+        text = run("mailqueue_status", "--watch", "0.5")
+
+        assert ([0.5, 0.5], 2) == (waits, text.count("Queue at"))
+
+    @pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf", "often"])
+    def test_nonsense_is_no_time_between_two_looks(self, seconds: str) -> None:
+        with pytest.raises(CommandError, match="not a number of seconds"):
+            run("mailqueue_status", f"--watch={seconds}")
+
+
+class TestShow:
+    @pytest.mark.parametrize("state", State)
+    def test_a_mail_has_its_state_and_why(self, state: State) -> None:
+        mail = in_state(state)
+        status, text = state_of(mail), run("mailqueue_show", mail.pk)
+
+        assert [f"Mail {mail.pk}: {status.text}", f"  {status.detail}"] == text.splitlines()[:2]
+
+    def test_every_attempt_is_told_with_what_the_server_said(self) -> None:
+        text = run("mailqueue_show", in_state(State.RETRYING).pk)
+
+        assert "451 4.7.1 greylisted" in text
+
+    def test_what_became_of_each_recipient_is_told(self) -> None:
+        text = run("mailqueue_show", in_state(State.PARTLY_SENT).pk)
+
+        assert "550 5.1.1 no such user" in text
+
+    def test_a_sensitive_mail_keeps_its_subject(self) -> None:
+        mail = make_mail(subject="Your password is hunter2")
+        MailOptions.objects.create(email=mail, is_sensitive=True)
+        told = run("mailqueue_show", mail.pk) + run("mailqueue_show", mail.pk, json=True)
+
+        assert "hunter2" not in told
+
+    def test_the_newest_mails_to_an_address_are_shown(self) -> None:
+        mails = [make_mail(to="Jane@Example.com") for _ in range(3)]
+        make_mail(to="joe@example.com")
+        text = run("mailqueue_show", "jane@example.com", last=2)
+
+        assert [f"Mail {mail.pk}:" for mail in mails[:0:-1]] == [
+            line[: line.index(":") + 1] for line in text.splitlines() if line.startswith("Mail ")
+        ]
+
+    @pytest.mark.parametrize("count", ["0", "-1", "many"])
+    def test_no_number_of_mails_is_an_error(self, count: str) -> None:
+        with pytest.raises(CommandError, match="not a whole number"):
+            run("mailqueue_show", "jane@example.com", f"--last={count}")
+
+    def test_as_json_each_mail_is_an_object_in_a_line(self) -> None:
+        mail = in_state(State.RETRYING)
+        found = json.loads(run("mailqueue_show", mail.pk, json=True))
+
+        assert (mail.pk, "retrying", ["unknown", "retry"]) == (
+            found["id"],
+            found["state"],
+            [attempt["outcome"] for attempt in found["attempts"]],
+        )
+
+    @pytest.mark.parametrize("which", ["4711", "9" * 30, "nobody@example.com"])
+    def test_what_is_not_there_is_an_error_that_names_it(self, which: str) -> None:
+        with pytest.raises(CommandError, match=which):
+            run("mailqueue_show", which)
+
+
+class TestRequeue:
+    def test_a_failed_mail_is_queued_again(self) -> None:
+        mail = in_state(State.FAILED)
+        text = run("mailqueue_requeue", mail.pk)
+        mail.refresh_from_db()
+
+        assert (STATUS.queued, "1 of 1 mails were queued again.") == (mail.status, text.strip())
+
+    def test_all_mail_in_a_state_is_queued_again(self) -> None:
+        mails = [in_state(State.HELD) for _ in range(3)]
+        failed = in_state(State.FAILED)
+        run("mailqueue_requeue", state="held")
+
+        assert {mail.pk for mail in mails} == set(
+            Email.objects.filter(status=STATUS.queued).values_list("pk", flat=True)
+        ) - {failed.pk}
+
+    def test_of_one_backend_only_its_mail_is_queued_again(self) -> None:
+        ours, other = in_state(State.FAILED), in_state(State.FAILED)
+        Email.objects.filter(pk=other.pk).update(backend_alias="gone")
+        run("mailqueue_requeue", state="failed", backend=canonical(""))
+
+        assert [ours.pk] == list(Email.objects.filter(status=STATUS.queued).values_list("pk", flat=True))
+
+    @pytest.mark.parametrize(("answer", "is_queued"), [("yes", True), ("y", False), ("", False)])
+    def test_who_could_get_a_mail_twice_is_named_before(
+        self, answer: str, is_queued: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        mail = in_state(State.SENT)
+        monkeypatch.setattr(builtins, "input", lambda _: answer)
+        out = StringIO()
+        if is_queued:
+            call_command("mailqueue_requeue", mail.pk, stdout=out)
+        else:
+            with pytest.raises(CommandError, match="Nothing was done"):
+                call_command("mailqueue_requeue", mail.pk, stdout=out)
+        mail.refresh_from_db()
+
+        assert ("ann@example.com" in out.getvalue(), is_queued) == (True, mail.status == STATUS.queued)
+
+    def test_what_is_sent_while_somebody_is_asked_is_not_sent_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        asked, other = in_state(State.SENT), in_state(State.RETRYING)
+
+        def sent_meanwhile(_: str) -> str:
+            Email.objects.filter(pk=other.pk).update(status=STATUS.sent)
+            return "yes"
+
+        monkeypatch.setattr(builtins, "input", sent_meanwhile)
+        run("mailqueue_requeue", asked.pk, other.pk)
+
+        assert [asked.pk] == list(Email.objects.filter(status=STATUS.queued).values_list("pk", flat=True))
+
+    def test_without_anybody_to_ask_nothing_comes_twice(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def nobody(_: str) -> str:
+            raise EOFError
+
+        monkeypatch.setattr(builtins, "input", nobody)
+        mail = in_state(State.UNKNOWN)
+        with pytest.raises(CommandError, match="--yes"):
+            run("mailqueue_requeue", mail.pk)
+
+        assert State.UNKNOWN == state_of(mail).state
+
+    def test_who_has_decided_is_not_asked(self) -> None:
+        mail = in_state(State.SENT)
+        run("mailqueue_requeue", mail.pk, yes=True)
+
+        assert State.WAITING == state_of(mail).state
+
+    def test_a_dry_run_does_nothing(self) -> None:
+        mail = in_state(State.SENT)
+        text = run("mailqueue_requeue", mail.pk, dry_run=True)
+
+        assert ("ann@example.com" in text, State.SENT) == (True, state_of(mail).state)
+
+    def test_what_was_left_as_it_is_is_explained(self) -> None:
+        mail = in_state(State.SENDING)
+        text = run("mailqueue_requeue", mail.pk)
+
+        assert f"{mail.pk} was left as it is: it is sending" in text
+
+    def test_a_number_without_a_mail_is_told(self) -> None:
+        text = run("mailqueue_requeue", 4711, "9" * 30)
+
+        assert [True, True] == [f"There is no mail with the number {number}." in text for number in (4711, "9" * 30)]
+
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {},
+            {"args": [1], "state": "failed"},
+            {"args": [1], "backend": "default"},
+            {"state": "failed", "backend": "nowhere"},
+        ],
+    )
+    def test_what_contradicts_itself_is_an_error(self, options: dict[str, Any]) -> None:
+        with pytest.raises(CommandError):
+            run("mailqueue_requeue", *options.pop("args", []), **options)
+
+
+class TestPauseAndResume:
+    def test_a_backend_is_paused_with_a_name_and_a_note_and_resumed(self) -> None:
+        alias = canonical("")
+        first, again = run("mailqueue_pause", alias, note="why"), run("mailqueue_pause", alias, note="other")
+        row = BackendHealth.objects.get(alias=alias)
+        told = first, again, run("mailqueue_resume", alias), run("mailqueue_resume", alias)
+
+        assert ("why", True) == (row.pause_note, bool(row.paused_by))
+        ends = "paused", "was paused already", "resumed", "was not paused"
+        assert [f"{alias}: {end}\n" for end in ends] == [*told]
+        assert BackendHealth.objects.get(alias=alias).paused_at is None
+
+    def test_a_user_without_a_name_may_pause_too(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def nobody() -> str:
+            raise KeyError("getpwuid(): uid not found: 4711")
+
+        monkeypatch.setattr(mailqueue_pause, "getuser", nobody)
+        run("mailqueue_pause", all=True)
+
+        assert [""] == list(BackendHealth.objects.values_list("paused_by", flat=True))
+
+    def test_all_backends_are_paused_at_once(self) -> None:
+        run("mailqueue_pause", all=True)
+
+        assert not BackendHealth.objects.filter(paused_at=None).exists()
+        assert BackendHealth.objects.exists()
+
+    @pytest.mark.parametrize("command", ["mailqueue_pause", "mailqueue_resume"])
+    @pytest.mark.parametrize("given", [([], {}), (["nowhere"], {}), (["default"], {"all": True})])
+    def test_no_backend_a_wrong_one_or_too_many_are_an_error(self, command: str, given: Any) -> None:
+        arguments, options = given
+        with pytest.raises(CommandError, match="Configured: "):
+            run(command, *arguments, **options)
+
+
+class TestSendTest:
+    def test_the_steps_are_told_and_what_is_not_sent_is_an_error(self) -> None:
+        out = StringIO()
+        with pytest.raises(CommandError, match="mailqueue_show"):
+            call_command("mailqueue_send_test", "me@example.com", timeout=0, stdout=out)
+        (mail,) = Email.objects.all()
+
+        assert [f"queued: mail {mail.pk}, committed to the database", "no sender is alive"] == [
+            line.partition(":")[0] if "no sender" in line else line for line in out.getvalue().splitlines()[:2]
+        ]
+
+    def test_a_mail_that_was_sent_is_success(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        from mailqueue.management.commands import mailqueue_send_test
+
+        def sent_meanwhile(_: float) -> None:
+            mail = Email.objects.get()
+            make_attempt(mail, AttemptOutcome.SENT, reply_code=250, reply="queued as 1A2B")
+            Email.objects.update(status=STATUS.sent)
+
+        monkeypatch.setattr(mailqueue_send_test.time, "sleep", sent_meanwhile)
+
+        assert "queued as 1A2B" in run("mailqueue_send_test", "me@example.com")
+
+    @pytest.mark.parametrize(
+        ("arguments", "options", "named"),
+        [(["nobody"], {}, "nobody"), (["me@example.com"], {"backend": "nowhere"}, "nowhere")],
+    )
+    def test_a_wrong_address_or_backend_is_an_error_that_names_it(
+        self, arguments: list[str], options: dict[str, Any], named: str
+    ) -> None:
+        with pytest.raises(CommandError, match=named):
+            run("mailqueue_send_test", *arguments, **options)
+
+        assert not Email.objects.exists()
