@@ -87,6 +87,26 @@ def _rate_limits(value: Any) -> str | None:
     return None
 
 
+RETAINED = ("sent", "failed", "cancelled")
+"""What RETENTION_DAYS may say something of: how a mail ended."""
+
+
+def _days(value: Any) -> str | None:
+    return None if value is None else _number(0, exclusive=True, most=MOST_DAYS)(value)
+
+
+def _retention(value: Any) -> str | None:
+    wanted = 'None, a number of days, or a dict like {"sent": 90, "failed": 365, "cancelled": 30}'
+    if not isinstance(value, Mapping):
+        return wanted if _days(value) else None
+    for name, days in value.items():
+        if name not in RETAINED:
+            return f"{wanted}: {name!r} is none of {', '.join(RETAINED)}"
+        if complaint := _days(days):
+            return f"{wanted}: {name} must be None or {complaint}"
+    return None
+
+
 def _path(value: Any) -> str | None:
     return None if isinstance(value, str | os.PathLike) and str(value) else "a path"
 
@@ -144,6 +164,8 @@ class Configuration:
     """A project's own rules for the replies of its mail servers, by alias or "*" for all; they go before ours."""
     KEY_RETENTION_DAYS: float = _key(30, _number(0, exclusive=True, most=MOST_DAYS))
     """How many days a key of `mailqueue.send` keeps a second mail from being queued."""
+    RETENTION_DAYS: Mapping[str, float | None] | float | None = _key(None, _retention)
+    """How many days a mail is kept that was "sent", "failed" or "cancelled"; None: for ever. Others always are."""
     MAX_MESSAGE_BYTES: int = _key(50 * 1024 * 1024, _whole_number(1))
     """A larger message, as it goes over the wire, is refused when it is queued."""
     STATE_DIR: Path = _key(default_state_folder, _path)  # noqa: RUF009 - makes a field

@@ -113,11 +113,14 @@ def wipe(cursor: Any, email_ids: Sequence[int]) -> None:
     cursor.execute(QUEUE_UP, [list(email_ids)])
     cursor.execute(WIPE, [list(email_ids)])
     if attachment_ids := [attachment_id for (attachment_id,) in cursor.fetchall()]:
-        _drop(cursor, attachment_ids)
+        drop_attachments(cursor, attachment_ids)
 
 
-def _drop(cursor: Any, attachment_ids: Sequence[int]) -> None:
-    """Delete attachments that no mail has. What a project's own tables refer to must not keep a mail from settling."""
+def drop_attachments(cursor: Any, attachment_ids: Sequence[int]) -> int:
+    """Delete those of these attachments that no mail has, their files after the commit, and return how many.
+
+    What a project's own tables refer to stays: it must not keep a mail from being settled.
+    """
     using = cursor.db.alias
     try:
         with transaction.atomic(using=using):
@@ -128,6 +131,7 @@ def _drop(cursor: Any, attachment_ids: Sequence[int]) -> None:
             cursor.execute("SET CONSTRAINTS ALL DEFERRED")
     except IntegrityError:
         logger.warning("attachment.kept", extra={"fields": {"attachments": list(attachment_ids)}}, exc_info=True)
-    else:
-        if names:
-            transaction.on_commit(partial(_remover.get(), names, using=using), using=using)
+        return 0
+    if names:
+        transaction.on_commit(partial(_remover.get(), names, using=using), using=using)
+    return len(names)

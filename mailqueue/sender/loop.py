@@ -22,6 +22,7 @@ from mailqueue.sender.log import instrument, without_addresses
 from mailqueue.sender.options import Options
 from mailqueue.sender.plan import Effects, Plan
 from mailqueue.sender.pool import Pool
+from mailqueue.sender.purger import Purger
 from mailqueue.sender.reaper import Reaper
 from mailqueue.sender.report import report
 from mailqueue.sender.rhythm import Rhythm
@@ -69,6 +70,7 @@ class Sender:
             held=self._known_attempts,
         )
         self._sweeper = Sweeper(using=options.using)
+        self._purger = Purger(using=options.using, configuration=configuration)
         self._remover = FileRemover()
         self._rhythm = Rhythm(poll_seconds=configuration.POLL_SECONDS, listener=self._listener)
         self._renew_at = 0.0
@@ -84,6 +86,7 @@ class Sender:
             instrument("sender.started", sender=self.options.sender, concurrency=self.options.concurrency)
             if not self.options.is_until_empty:
                 self._sweeper.start()
+                self._purger.start()
             self._reconnect()
             while not self._is_finished():
                 self._safely(self._step)
@@ -254,6 +257,7 @@ class Sender:
     def _wind_up(self) -> None:
         """Stop deliveries that are still under way, settle what is known, and let go."""
         self._sweeper.stop()
+        self._purger.stop()
         self._pool.revoke()
         deadline = time.monotonic() + LAST_MOMENT_SECONDS
         is_working = self._settle_last(Plan(returning=list(self._agenda)))

@@ -46,6 +46,11 @@ def test_lists_and_paths_take_their_own_types(settings: Settings) -> None:
         ("LISTEN_DATABASE", "nowhere"),
         ("STATE_DIR", 7),
         ("STATE_DIR", ""),
+        ("RETENTION_DAYS", 0),
+        ("RETENTION_DAYS", "90"),
+        ("RETENTION_DAYS", {"sent": -1}),
+        ("RETENTION_DAYS", {"held": 30}),
+        ("RETENTION_DAYS", 40_000),
     ],
 )
 def test_a_bad_value_is_named_with_its_key_and_the_remedy(key: str, value: Any, settings: Settings) -> None:

@@ -1,0 +1,121 @@
+"""Purging: mail that is done with leaves the database, in small batches. Never what may still be sent."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db import IntegrityError, connections, transaction
+from django.db.models import ProtectedError, RestrictedError
+from post_office.models import STATUS, Email
+
+from mailqueue.models import StopReason
+from mailqueue.queue.wipe import drop_attachments
+
+BATCH = 500
+REASON = f"coalesce(s.reason, '{StopReason.FAILED}')"  # others may set a mail to failed, and say no reason
+DONE = {
+    "sent": f"e.status = {STATUS.sent}",
+    "failed": f"e.status = {STATUS.failed} AND {REASON} IN ('{StopReason.FAILED}', '{StopReason.EXPIRED}')",
+    "cancelled": f"e.status = {STATUS.failed} AND {REASON} = '{StopReason.CANCELLED}'",
+}
+"""How a mail ended, by the names of RETENTION_DAYS. Held mail and mail of an unknown outcome have not ended."""
+INTERRUPTED = "e.status IS NULL"
+"""Rows that post_office never finished: nobody sends them."""
+
+# Whoever acts on one of them at this moment has locked it: it is left to him.
+FIND = """
+SELECT e.id, e.{age} FROM post_office_email e LEFT JOIN mailqueue_mailstate s ON s.email_id = e.id
+WHERE ({done}) AND e.{age} < %(before)s AND (e.{age}, e.id) > (%(after)s, %(after_id)s)
+  AND NOT EXISTS (SELECT FROM mailqueue_attempt a WHERE a.email_id = e.id AND a.finished_at IS NULL)
+ORDER BY e.{age}, e.id LIMIT %(limit)s FOR UPDATE OF e SKIP LOCKED
+"""
+UNUSED = """
+SELECT a.id FROM post_office_attachment a
+WHERE a.id > %s AND NOT EXISTS (SELECT FROM post_office_attachment_emails l WHERE l.attachment_id = a.id)
+ORDER BY a.id LIMIT %s
+"""
+ATTACHED = "SELECT DISTINCT attachment_id FROM post_office_attachment_emails WHERE email_id = ANY(%s)"
+
+
+@dataclass(slots=True)
+class Purged:
+    """What a purge came to."""
+
+    count: int = 0
+    kept: int = 0
+    """Mails that rows of other apps keep from being deleted."""
+
+
+def purge(
+    *, done: Sequence[str], before: datetime, using: str, by_creation: bool = False, batch: int = BATCH
+) -> Iterator[Purged]:
+    """Delete mails that are done with and were last changed (or created) before that time, and say so batch by batch.
+
+    `done` are conditions of DONE. Each batch is a transaction: after a crash those before it are gone, with their
+    attempts, logs and the attachments that no other mail has; their files go after the commit. Django's signals and
+    `on_delete` hold, as in post_office: a mail that a project's row protects stays, and is counted as kept.
+    """
+    conditions = " OR ".join(f"({one})" for one in done)
+    statement = FIND.format(done=conditions, age="created" if by_creation else "last_updated")
+    given: dict[str, Any] = {"before": before, "after": "-infinity", "after_id": 0, "limit": batch}
+    while True:
+        with transaction.atomic(using=using), connections[using].cursor() as cursor:
+            cursor.execute(statement, given)
+            rows = cursor.fetchall()
+            purged = _delete(cursor, [email_id for email_id, _ in rows])
+        yield purged
+        if len(rows) < batch:
+            return
+        given |= {"after": rows[-1][1], "after_id": rows[-1][0]}
+
+
+def purge_attachments(*, using: str, batch: int = BATCH) -> Iterator[int]:
+    """Delete attachments that no mail has, their files after the commit, and say batch by batch how many."""
+    last = 0
+    while True:
+        with transaction.atomic(using=using), connections[using].cursor() as cursor:
+            cursor.execute(UNUSED, [last, batch])
+            attachment_ids = [attachment_id for (attachment_id,) in cursor.fetchall()]
+            count = drop_attachments(cursor, attachment_ids) if attachment_ids else 0
+        yield count
+        if len(attachment_ids) < batch:
+            return
+        last = attachment_ids[-1]
+
+
+def _delete(cursor: Any, email_ids: Sequence[int]) -> Purged:
+    if not email_ids:
+        return Purged()
+    using = cursor.db.alias
+    cursor.execute(ATTACHED, [list(email_ids)])
+    attachment_ids = [attachment_id for (attachment_id,) in cursor.fetchall()]
+    purged = Purged()
+    for part in _deletable(email_ids, using=using):
+        purged.count += len(part)
+    purged.kept = len(email_ids) - purged.count
+    if attachment_ids:
+        drop_attachments(cursor, attachment_ids)
+    return purged
+
+
+def _deletable(email_ids: Sequence[int], *, using: str) -> Iterator[Sequence[int]]:
+    """Delete all at once or, where something keeps one of them, each by itself; yield what is gone."""
+    if _try(email_ids, using=using):
+        yield email_ids
+        return
+    for email_id in email_ids if len(email_ids) > 1 else ():
+        if _try([email_id], using=using):
+            yield [email_id]
+
+
+def _try(email_ids: Sequence[int], *, using: str) -> bool:
+    try:
+        with transaction.atomic(using=using), connections[using].cursor() as cursor:
+            Email.objects.using(using).filter(pk__in=email_ids).delete()
+            # What a project's tables refer to shows now, and not when all is committed.
+            cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+            cursor.execute("SET CONSTRAINTS ALL DEFERRED")
+    except (ProtectedError, RestrictedError, IntegrityError):
+        return False
+    return True
