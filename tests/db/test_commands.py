@@ -12,9 +12,9 @@ from django.utils import timezone
 from post_office.models import STATUS, Email
 
 from mailqueue.delivery.backends import canonical
-from mailqueue.management.commands import mailqueue_pause, mailqueue_status
-from mailqueue.models import AttemptOutcome, BackendHealth, MailOptions, SenderProcess
-from mailqueue.ops.states import State, state_of
+from mailqueue.management.commands import mailqueue_pause, mailqueue_send_test, mailqueue_status
+from mailqueue.models import Attempt, AttemptOutcome, BackendHealth, MailOptions, SenderProcess
+from mailqueue.ops.states import MailStatus, State, state_of
 from tests.support.situations import SITUATIONS, make_attempt, make_mail
 
 pytestmark = pytest.mark.django_db
@@ -292,14 +292,28 @@ class TestSendTest:
         ]
 
     def test_a_mail_that_was_sent_is_success(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        from mailqueue.management.commands import mailqueue_send_test
-
         def sent_meanwhile(_: float) -> None:
             mail = Email.objects.get()
             make_attempt(mail, AttemptOutcome.SENT, reply_code=250, reply="queued as 1A2B")
             Email.objects.update(status=STATUS.sent)
 
         monkeypatch.setattr(mailqueue_send_test.time, "sleep", sent_meanwhile)
+
+        assert "queued as 1A2B" in run("mailqueue_send_test", "me@example.com")
+
+    def test_the_answer_is_told_though_the_attempt_ended_during_the_look(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        look = mailqueue_send_test.state_of
+
+        def torn_look(mail: Email) -> MailStatus:
+            status = look(mail)
+            if status.state == State.SENT and not Attempt.objects.exists():
+                make_attempt(mail, AttemptOutcome.SENT, reply_code=250, reply="queued as 1A2B")
+            return status
+
+        monkeypatch.setattr(mailqueue_send_test, "state_of", torn_look)
+        monkeypatch.setattr(mailqueue_send_test.time, "sleep", lambda _: Email.objects.update(status=STATUS.sent))
 
         assert "queued as 1A2B" in run("mailqueue_send_test", "me@example.com")
 

@@ -70,6 +70,8 @@ class Command(BaseCommand):
         told = ""
         while True:
             status = state_of(mail)
+            if status.is_final:
+                status = state_of(mail)  # its attempt may have ended between the statements of the first look
             if status.detail != told:
                 told = status.detail
                 self.stdout.write(f"{status.text}: {status.detail}")
