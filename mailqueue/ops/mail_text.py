@@ -18,14 +18,14 @@ def mail_lines(mail: Email, status: MailStatus, attempts: list[Entry]) -> Iterat
     """Give the state of a loaded mail and why, what it is, and its attempts, oldest first."""
     yield _("Mail %(id)d: %(state)s") % {"id": mail.pk, "state": status.text}
     yield f"  {status.detail}"
-    yield from (f"  {line}" for line in columns([row for row in _rows(mail) if row[1]]))
+    yield from (f"  {line}" for line in columns([row for row in _rows(mail, status) if row[1]]))
     if attempts:
         yield _("Attempts")
         yield from (f"  {line}" for line in columns([_attempt(entry) for entry in attempts]))
         yield from _recipients(attempts[-1])
 
 
-def _rows(mail: Email) -> Iterator[tuple[str, str]]:
+def _rows(mail: Email, status: MailStatus) -> Iterator[tuple[str, str]]:
     lane = f"{canonical(mail.backend_alias)} {priority_name(1 if mail.priority is None else mail.priority)}"
     yield _("from"), mail.from_email
     yield _("to"), ", ".join(mail.to)
@@ -34,7 +34,7 @@ def _rows(mail: Email) -> Iterator[tuple[str, str]]:
     yield _("subject"), why_hidden(mail) or mail.subject
     yield _("lane"), lane
     yield _("queued"), readable_time(mail.created)
-    yield _("next"), readable_time(mail.scheduled_time)
+    yield _("next"), readable_time(status.until)
     yield _("expires"), readable_time(mail.expires_at)
     yield "Message-ID", "" if why_hidden(mail) else mail.message_id or ""
     options = getattr(mail, "mailqueue_options", None)

@@ -16,8 +16,6 @@ from mailqueue.ops.senders import with_life
 from mailqueue.queue.counts import AGES, MOST, Pile, read_domains, read_piles, read_stopped
 from mailqueue.queue.enqueue import database_time
 
-DUE = frozenset({State.WAITING, State.SENDING})
-"""What a lane counts up to its limit apart from what is not due."""
 AGING = frozenset({State.WAITING, State.RETRYING})
 """Mails of which one asks how long they have been there."""
 SHOWN = (
@@ -113,7 +111,7 @@ def _counts(piles: Sequence[Pile], stopped: Mapping[str, tuple[int, bool]]) -> d
     full = _full_parts(piles)
     for pile in piles:
         state = State(pile.state)
-        counts[state].add(pile.count, is_at_least=(pile.alias, pile.priority, state in DUE) in full)
+        counts[state].add(pile.count, is_at_least=(pile.alias, pile.priority, pile.is_due) in full)
     for reason, (number, is_at_least) in stopped.items():
         counts[State(reason)].add(number, is_at_least=is_at_least)
     return counts
@@ -124,7 +122,7 @@ def _waiting(piles: Sequence[Pile]) -> dict[str, Count]:
     counts: defaultdict[str, Count] = defaultdict(Count)
     for pile in piles:
         if pile.state == State.WAITING:
-            is_at_least = (pile.alias, pile.priority, True) in full
+            is_at_least = (pile.alias, pile.priority, pile.is_due) in full
             counts[canonical(pile.alias)].add(pile.count, is_at_least=is_at_least)
     return dict(counts)
 
@@ -133,7 +131,7 @@ def _full_parts(piles: Sequence[Pile]) -> set[tuple[str, int, bool]]:
     """Return the parts of lanes, due or not, of which no more was counted."""
     totals: Counter[tuple[str, int, bool]] = Counter()
     for pile in piles:
-        totals[pile.alias, pile.priority, pile.state in DUE] += pile.count
+        totals[pile.alias, pile.priority, pile.is_due] += pile.count
     return {part for part, count in totals.items() if count >= MOST}
 
 

@@ -66,7 +66,7 @@ def _remark(found: Overview, state: State) -> str:
 
 def _senders(found: Overview) -> list[str]:
     if not found.senders:
-        return [_("None has been seen for a day: nothing is sent. Start one: manage.py send_queued_mail")]
+        return [_("There is none: nothing is sent. Start one: manage.py send_queued_mail")]
     rows = [
         (
             sender.name,

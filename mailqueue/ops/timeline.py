@@ -67,8 +67,13 @@ def _duration(attempt: Attempt) -> str:
 
 
 def _recipients(attempt: Attempt) -> Iterator[RecipientResult]:
-    for address, result in (attempt.recipients or {}).items():
-        yield RecipientResult(address, str(VERDICTS.get(result["verdict"], result["verdict"])), _reply(result))
+    """Give what can be read: people change tables by hand."""
+    results = attempt.recipients if isinstance(attempt.recipients, dict) else {}
+    for address, result in results.items():
+        if isinstance(result, dict):
+            verdict = result.get("verdict", "")
+            known = str(VERDICTS[Verdict(verdict)]) if verdict in set(Verdict) else str(verdict)
+            yield RecipientResult(address, known, _reply(result))
 
 
 def _reply(result: dict[str, Any]) -> str:

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from mailqueue.models import StopReason
+
 MOST = 10_000
 """What is counted of a lane: so many mails that are due, and as many that are not yet."""
 AGES = (60, 300, 900, 3600, 6 * 3600, 24 * 3600, 3 * 24 * 3600)
@@ -22,14 +24,15 @@ WITH RECURSIVE head AS (
     ) following
 ), mail AS (
     SELECT head.backend_alias, head.priority, found.* FROM head CROSS JOIN LATERAL (
-        (SELECT e.id, e.status, e.created, coalesce(e.scheduled_time, e.created) AS due, e."to", e.cc, e.bcc,
-            true AS is_due
+        (SELECT e.id, e.status, e.created, e.last_updated, e.scheduled_time,
+            coalesce(e.scheduled_time, e.created) AS due, e."to", e.cc, e.bcc, true AS is_due
          FROM post_office_email e
          WHERE e.backend_alias = head.backend_alias AND coalesce(e.priority, 1) = head.priority
            AND e.status IN (2, 3) AND coalesce(e.scheduled_time, e.created) <= statement_timestamp()
          ORDER BY coalesce(e.scheduled_time, e.created), e.id LIMIT %(most)s)
         UNION ALL
-        (SELECT e.id, e.status, e.created, coalesce(e.scheduled_time, e.created), e."to", e.cc, e.bcc, false
+        (SELECT e.id, e.status, e.created, e.last_updated, e.scheduled_time, coalesce(e.scheduled_time, e.created),
+            e."to", e.cc, e.bcc, false
          FROM post_office_email e
          WHERE e.backend_alias = head.backend_alias AND coalesce(e.priority, 1) = head.priority
            AND e.status IN (2, 3) AND coalesce(e.scheduled_time, e.created) > statement_timestamp()
@@ -40,22 +43,23 @@ WITH RECURSIVE head AS (
         CASE WHEN EXISTS (
             SELECT FROM mailqueue_attempt a
             WHERE a.email_id = mail.id AND a.finished_at IS NULL AND a.started_at IS NOT NULL
-        ) THEN 'sending' WHEN mail.is_due THEN 'waiting' WHEN mail.status = 2 THEN 'scheduled'
+        ) THEN 'sending' WHEN mail.is_due OR mail.scheduled_time IS NULL THEN 'waiting'
+        WHEN mail.status = 2 THEN 'scheduled'
         WHEN (
             SELECT a.outcome FROM mailqueue_attempt a WHERE a.email_id = mail.id AND a.finished_at IS NOT NULL
             ORDER BY a.id DESC LIMIT 1
         ) = 'unknown' THEN 'unknown' ELSE 'retrying' END AS state,
-        -- The time of a retry says nothing of how long a mail has been waiting.
-        extract(
-            epoch FROM statement_timestamp() - CASE mail.status WHEN 2 THEN mail.due ELSE mail.created END
-        )::float8 AS age_seconds
+        -- One that was queued again has been due since then. The time of a retry says nothing of a mail's age.
+        greatest(mail.due, mail.last_updated) AS due_since,
+        extract(epoch FROM statement_timestamp() - CASE mail.status
+            WHEN 2 THEN greatest(mail.due, mail.last_updated) ELSE mail.created END)::float8 AS age_seconds
     FROM mail
 )
 """
 LANES = f"""{SEEN}
-SELECT backend_alias, priority, state, width_bucket(greatest(age_seconds, 0), %(ages)s::float8[]), count(*),
-    min(due) FILTER (WHERE state = 'waiting'), min(due) FILTER (WHERE NOT is_due)
-FROM aged GROUP BY 1, 2, 3, 4
+SELECT backend_alias, priority, state, is_due, width_bucket(greatest(age_seconds, 0), %(ages)s::float8[]), count(*),
+    min(due_since) FILTER (WHERE state = 'waiting'), min(due) FILTER (WHERE NOT is_due AND state <> 'waiting')
+FROM aged GROUP BY 1, 2, 3, 4, 5
 """
 # A mail counts once for each domain it goes to.
 DOMAINS = f"""{SEEN}
@@ -67,19 +71,20 @@ SELECT domain[1], age_class, count(*) FROM (
 """
 # Others may set a mail to failed, and say no reason.
 STOPPED = """
-SELECT found.reason, count(*), sum(count(*)) OVER (PARTITION BY found.part) >= %(most)s FROM (
-    SELECT 1 AS part, coalesce(s.reason, 'failed') AS reason FROM (
-        SELECT e.id FROM post_office_email e
-        WHERE e.status = 1 AND e.last_updated > statement_timestamp() - interval '1 day' LIMIT %(most)s
-    ) e LEFT JOIN mailqueue_mailstate s ON s.email_id = e.id
+SELECT found.reason, count(*) FROM (
+    (SELECT coalesce(s.reason, 'failed') AS reason
+     FROM post_office_email e LEFT JOIN mailqueue_mailstate s ON s.email_id = e.id
+     WHERE e.status = 1 AND e.last_updated > statement_timestamp() - interval '1 day'
+       AND coalesce(s.reason, 'failed') NOT IN ('held', 'unknown') LIMIT %(most)s)
     UNION ALL
-    (SELECT 2, 'held' FROM mailqueue_mailstate s JOIN post_office_email e ON e.id = s.email_id
+    (SELECT 'held' FROM mailqueue_mailstate s JOIN post_office_email e ON e.id = s.email_id
      WHERE s.reason = 'held' AND e.status = 1 LIMIT %(most)s)
     UNION ALL
-    (SELECT 3, 'unknown' FROM mailqueue_mailstate s JOIN post_office_email e ON e.id = s.email_id
+    (SELECT 'unknown' FROM mailqueue_mailstate s JOIN post_office_email e ON e.id = s.email_id
      WHERE s.reason = 'unknown' AND e.status = 1 LIMIT %(most)s)
-) found WHERE (found.part = 1) = (found.reason NOT IN ('held', 'unknown')) GROUP BY found.part, found.reason
+) found GROUP BY found.reason
 """
+COUNTED_APART = ("held", "unknown")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +95,13 @@ class Pile:
     """As the rows spell it."""
     priority: int
     state: str
+    is_due: bool
+    """In which part of the lane they were counted."""
     age_class: int
     """The place of their age among AGES: 0 is younger than the first."""
     count: int
     oldest_due_at: datetime | None
-    """Of those that wait."""
+    """Since when the first has been due of those that wait."""
     next_due_at: datetime | None
     """Of those that are not due yet."""
 
@@ -118,4 +125,8 @@ def read_stopped(cursor: Any, *, most: int = MOST) -> dict[str, tuple[int, bool]
     """Return how many mails are stopped, by reason, and whether there may be more: what is held or unknown, and what
     failed, expired or was cancelled within a day."""
     cursor.execute(STOPPED, {"most": most})
-    return {reason: (count, is_more) for reason, count, is_more in cursor.fetchall()}
+    counts = {reason.value: 0 for reason in StopReason} | dict(cursor.fetchall())
+    recent = sum(count for reason, count in counts.items() if reason not in COUNTED_APART)
+    return {
+        reason: (count, (count if reason in COUNTED_APART else recent) >= most) for reason, count in counts.items()
+    }

@@ -1,12 +1,12 @@
 """What people and programs order: requeue, hold and cancel."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from django.db import connections, transaction
 from post_office.models import STATUS
 
-from mailqueue.models import StopReason
+from mailqueue.models import AttemptOutcome, StopReason
 from mailqueue.queue.settle import stop
 
 BATCH = 2000
@@ -35,6 +35,14 @@ TRY_FROM_AGAIN = """
 DELETE FROM mailqueue_refusedfrom r USING post_office_email e
 WHERE e.id = ANY(%s) AND r.from_email = e.from_email
 """
+# Of a mail that was sent in part, those who have it do not get it again.
+TWICE = f"""
+SELECT e.id FROM post_office_email e WHERE e.id = ANY(%s) AND (
+    EXISTS (SELECT FROM mailqueue_attempt a WHERE a.email_id = e.id
+        AND a.outcome IN ('{AttemptOutcome.SENT}', '{AttemptOutcome.UNKNOWN}'))
+    OR (e.status = {STATUS.sent} AND NOT EXISTS (SELECT FROM mailqueue_attempt a WHERE a.email_id = e.id
+        AND a.outcome = '{AttemptOutcome.PARTLY_SENT}')))
+"""
 WAITING = (STATUS.queued, STATUS.requeued)
 
 
@@ -55,13 +63,24 @@ def hold(email_ids: Iterable[int], *, note: str, by: str, using: str) -> list[in
     return _stop(email_ids, StopReason.HELD, note=note, by=by, using=using)
 
 
-def requeue(email_ids: Iterable[int], *, using: str) -> list[int]:
+def could_come_twice(email_ids: Iterable[int], *, using: str) -> set[int]:
+    """Return which of these mails somebody has, or may have, who would get them again if they were queued again."""
+    found: set[int] = set()
+    with connections[using].cursor() as cursor:
+        for batch in _batches(email_ids):
+            found |= _twice(cursor, batch)
+    return found
+
+
+def requeue(email_ids: Iterable[int], *, using: str, agreed: Collection[int] | None = None) -> list[int]:
     """Queue mails anew, to be sent at once, and return the ids of those that were queued, in order.
 
     A mail that was sent in full goes to all its recipients again; one that was partly sent, to those who do not have
     it. One that was held before its time and before its first attempt keeps its time. Left out are mails that are
     being sent right now, those that post_office never finished creating, those whose `expires_at` has passed, and
     those whose content was wiped. A From that a server refused is tried again.
+
+    With `agreed`, of the mails that could come twice only these are queued: others were sent after somebody looked.
     """
     from mailqueue.outbox.notice import wake
 
@@ -69,6 +88,9 @@ def requeue(email_ids: Iterable[int], *, using: str) -> list[int]:
     with transaction.atomic(using=using), connections[using].cursor() as cursor:
         for batch in _batches(email_ids):
             free = _take(cursor, batch, statuses=(*WAITING, STATUS.sent, STATUS.failed))
+            if agreed is not None:
+                surprising = _twice(cursor, free).difference(agreed)
+                free = [email_id for email_id in free if email_id not in surprising]
             cursor.execute(REQUEUE, [free])
             batch_queued = sorted(email_id for (email_id,) in cursor.fetchall())
             cursor.execute(TRY_FROM_AGAIN, [batch_queued])
@@ -91,6 +113,11 @@ def _batches(email_ids: Iterable[int]) -> Iterator[list[int]]:
     """Cut into batches, in the order of the ids: two who work on the same mails then can't block each other."""
     ids = sorted(set(email_ids))
     return (ids[start : start + BATCH] for start in range(0, len(ids), BATCH))
+
+
+def _twice(cursor: Any, email_ids: Sequence[int]) -> set[int]:
+    cursor.execute(TWICE, [list(email_ids)])
+    return {email_id for (email_id,) in cursor.fetchall()}
 
 
 def _take(cursor: Any, email_ids: Sequence[int], *, statuses: Sequence[int]) -> list[int]:

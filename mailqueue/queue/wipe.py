@@ -130,6 +130,9 @@ def drop_attachments(cursor: Any, attachment_ids: Sequence[int]) -> int:
             cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
             cursor.execute("SET CONSTRAINTS ALL DEFERRED")
     except IntegrityError:
+        if len(attachment_ids) > 1:
+            middle = len(attachment_ids) // 2
+            return sum(drop_attachments(cursor, part) for part in (attachment_ids[:middle], attachment_ids[middle:]))
         logger.warning("attachment.kept", extra={"fields": {"attachments": list(attachment_ids)}}, exc_info=True)
         return 0
     if names:

@@ -4,7 +4,7 @@ import logging
 import random
 import threading
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.db import connections
 
@@ -69,11 +69,18 @@ class Purger:
     def _purge(self) -> None:
         now = database_time(self._using)
         for name, days in self._retention.items():
-            count = kept = 0
-            for purged in purge(done=[DONE[name]], before=now - timedelta(days=days), using=self._using):
+            self._purge_one(name, before=now - timedelta(days=days))
+            if self._stopped.is_set():
+                return
+
+    def _purge_one(self, name: str, *, before: datetime) -> None:
+        count = kept = 0
+        try:
+            for purged in purge(done=[DONE[name]], before=before, using=self._using):
                 count, kept = count + purged.count, kept + purged.kept
                 if self._stopped.wait(PAUSE_SECONDS):
-                    break
+                    return
+        finally:
             if count:
                 instrument("mails.purged", outcome=name, count=count)
             if kept:

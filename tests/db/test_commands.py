@@ -2,6 +2,7 @@
 
 import builtins
 import json
+from datetime import timedelta
 from io import StringIO
 from typing import Any
 
@@ -12,9 +13,15 @@ from django.utils import timezone
 from post_office.models import STATUS, Email
 
 from mailqueue.delivery.backends import canonical
-from mailqueue.management.commands import mailqueue_pause, mailqueue_send_test, mailqueue_status
+from mailqueue.management.commands import (
+    mailqueue_pause,
+    mailqueue_requeue,
+    mailqueue_send_test,
+    mailqueue_status,
+)
 from mailqueue.models import Attempt, AttemptOutcome, BackendHealth, MailOptions, SenderProcess
 from mailqueue.ops.states import MailStatus, State, state_of
+from mailqueue.queue import orders
 from tests.support.situations import SITUATIONS, make_attempt, make_mail
 
 pytestmark = pytest.mark.django_db
@@ -108,6 +115,18 @@ class TestShow:
 
         assert "550 5.1.1 no such user" in text
 
+    @pytest.mark.parametrize("recipients", [[1], "x", {"a@b": {}}, {"a@b": "sent"}, {"a@b": {"verdict": 7}}])
+    def test_an_attempt_that_somebody_has_damaged_is_shown_all_the_same(self, recipients: Any) -> None:
+        mail = make_mail(status=STATUS.sent)
+        make_attempt(mail, AttemptOutcome.SENT, recipients=recipients, reply="queued as 1A2B")
+
+        assert "queued as 1A2B" in run("mailqueue_show", mail.pk)
+
+    def test_the_past_is_not_what_comes_next(self) -> None:
+        mail = make_mail(status=STATUS.sent, scheduled_time=timezone.now() - timedelta(hours=1))
+
+        assert "next" not in run("mailqueue_show", mail.pk)
+
     def test_a_sensitive_mail_keeps_its_subject(self) -> None:
         mail = make_mail(subject="Your password is hunter2")
         MailOptions.objects.create(email=mail, is_sensitive=True)
@@ -186,7 +205,8 @@ class TestRequeue:
         assert ("ann@example.com" in out.getvalue(), is_queued) == (True, mail.status == STATUS.queued)
 
     def test_what_is_sent_while_somebody_is_asked_is_not_sent_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        asked, other = in_state(State.SENT), in_state(State.RETRYING)
+        asked = in_state(State.SENT)
+        other = make_mail(status=STATUS.requeued, scheduled_time=timezone.now() + timedelta(hours=1))
 
         def sent_meanwhile(_: str) -> str:
             Email.objects.filter(pk=other.pk).update(status=STATUS.sent)
@@ -207,6 +227,32 @@ class TestRequeue:
             run("mailqueue_requeue", mail.pk)
 
         assert State.UNKNOWN == state_of(mail).state
+
+    @pytest.mark.parametrize("state", [State.CANCELLED, State.FAILED])
+    def test_a_mail_that_may_have_arrived_before_it_was_stopped_is_asked_about(
+        self, state: State, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(builtins, "input", lambda _: "no")
+        mail = in_state(state)
+        make_attempt(mail, AttemptOutcome.UNKNOWN)
+        with pytest.raises(CommandError, match="Nothing was done"):
+            run("mailqueue_requeue", mail.pk)
+
+        assert state == state_of(mail).state
+
+    def test_a_mail_that_is_sent_behind_the_last_look_is_not_sent_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        mail = make_mail(status=STATUS.requeued, scheduled_time=timezone.now() + timedelta(hours=1))
+
+        def look(ids: Any, *, using: str) -> set[int]:
+            found = orders.could_come_twice(ids, using=using)
+            make_attempt(mail, AttemptOutcome.SENT)
+            Email.objects.update(status=STATUS.sent)
+            return found
+
+        monkeypatch.setattr(mailqueue_requeue, "could_come_twice", look)
+        run("mailqueue_requeue", mail.pk)
+
+        assert State.SENT == state_of(mail).state
 
     def test_who_has_decided_is_not_asked(self) -> None:
         mail = in_state(State.SENT)

@@ -17,6 +17,7 @@ from mailqueue.ops.overview import SHOWN, Overview, ages_by_domain
 from mailqueue.ops.states import State, states_of
 from mailqueue.queue import counts
 from mailqueue.queue.counts import AGES
+from mailqueue.queue.orders import requeue
 from tests.support.situations import SITUATIONS, make_mail, stop_mail
 
 pytestmark = pytest.mark.django_db
@@ -25,6 +26,14 @@ MOST_STATEMENTS = 8
 
 def overview() -> Overview:
     return module.overview(using="default")
+
+
+def waiting_since(**ago: float) -> Email:
+    """Make a mail that has been due for so long."""
+    moment = timezone.now() - timedelta(**ago)
+    mail = make_mail(scheduled_time=moment)
+    Email.objects.filter(pk=mail.pk).update(last_updated=moment - timedelta(hours=1))
+    return mail
 
 
 def numbers(found: Overview) -> dict[State, int]:
@@ -62,7 +71,7 @@ def test_a_count_that_was_not_finished_says_so(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_oldest_mail_is_the_one_that_has_been_due_for_longest() -> None:
-    old = make_mail(scheduled_time=timezone.now() - timedelta(hours=2))
+    old = waiting_since(hours=2)
     make_mail()
     make_mail(scheduled_time=timezone.now() + timedelta(hours=2))
 
@@ -91,10 +100,53 @@ def test_a_backend_is_shown_with_what_waits_for_it() -> None:
 
 def test_a_lane_tells_the_ages_of_its_mail() -> None:
     for seconds in (10, 120, 100 * 3600):
-        make_mail(scheduled_time=timezone.now() - timedelta(seconds=seconds))
+        waiting_since(seconds=seconds)
     (lane,) = overview().lanes
 
     assert (f"{canonical('')} medium", [1, 1, 0, 0, 0, 0, 0, 1]) == (lane.name, lane.counts)
+
+
+def test_a_mail_that_was_queued_again_has_been_due_since_then() -> None:
+    mail = make_mail(status=STATUS.failed)
+    Email.objects.filter(pk=mail.pk).update(created=timezone.now() - timedelta(days=30))
+    requeue([mail.pk], using="default")
+    found = overview()
+
+    assert found.oldest_seconds is not None
+    assert (True, 1) == (found.oldest_seconds < 60, found.lanes[0].counts[0])
+
+
+def test_mail_of_a_clock_that_is_ahead_waits() -> None:
+    mail = make_mail()
+    Email.objects.filter(pk=mail.pk).update(created=timezone.now() + timedelta(minutes=5))
+    found = overview()
+
+    assert ({State.WAITING: 1}, None) == (numbers(found), found.next_due_at)
+
+
+def test_what_failed_is_counted_whatever_else_was_held_today(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counts.read_stopped, "__kwdefaults__", {"most": 2})
+    for _ in range(4):
+        stop_mail(make_mail(status=STATUS.failed), StopReason.HELD)
+    stop_mail(make_mail(status=STATUS.failed), StopReason.FAILED)
+    found = overview().counts
+
+    assert [(2, True), (1, False)] == [
+        (found[state].number, found[state].is_at_least) for state in (State.HELD, State.FAILED)
+    ]
+
+
+def test_where_the_stopped_were_not_all_counted_none_of_their_numbers_is_exact(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(counts.read_stopped, "__kwdefaults__", {"most": 2})
+    for _ in range(2):
+        stop_mail(make_mail(status=STATUS.failed), StopReason.FAILED)
+    found = overview().counts
+
+    assert [(2, True), (0, True)] == [
+        (found[state].number, found[state].is_at_least) for state in (State.FAILED, State.EXPIRED)
+    ]
 
 
 def test_mail_that_is_retried_is_as_old_as_it_is_and_not_as_its_retry() -> None:
@@ -116,7 +168,7 @@ def test_a_mail_counts_for_each_domain_that_it_goes_to() -> None:
 
 
 def test_there_is_a_class_of_age_for_every_mail() -> None:
-    make_mail(scheduled_time=timezone.now() - timedelta(seconds=AGES[-1] + 1))
+    waiting_since(seconds=AGES[-1] + 1)
     (domain,) = ages_by_domain(using="default")
 
     assert [0] * len(AGES) + [1] == domain.counts

@@ -1,6 +1,7 @@
 """Retention: what is done with goes when its time is over, with all that is its own; what may still be sent stays."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from io import StringIO
 from pathlib import Path
@@ -10,7 +11,7 @@ import psycopg
 import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
-from django.db import connection
+from django.db import ProgrammingError, connection
 from django.db.models import ProtectedError
 from django.db.models.signals import pre_delete
 from django.utils import timezone
@@ -21,9 +22,11 @@ from mailqueue import send
 from mailqueue.conf import RETAINED, configuration
 from mailqueue.models import Attempt, AttemptOutcome, MailKey, MailState, StopReason
 from mailqueue.ops.states import State, states_of
+from mailqueue.queue import purge as purge_module
 from mailqueue.queue.purge import DONE, purge, purge_attachments
 from mailqueue.sender.purger import retention
 from tests.support.situations import SITUATIONS, make_attempt, make_mail, stop_mail
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.django_db
 
@@ -165,6 +168,83 @@ def test_a_mail_that_a_projects_row_protects_stays_and_keeps_no_other(protected:
     found = list(purge(done=[DONE["sent"]], before=timezone.now(), using="default", batch=2))
 
     assert (protected, 3, 2) == (left(), sum(one.count for one in found), sum(one.kept for one in found))
+
+
+@pytest.mark.parametrize("error", [ValueError("a receiver"), ProgrammingError("RAISE EXCEPTION of a trigger")])
+def test_whatever_a_project_says_to_one_mail_keeps_no_other(error: Exception) -> None:
+    mails = [make_mail(status=STATUS.sent) for _ in range(3)]
+    for mail in mails:
+        age(mail, days=40)
+
+    def refuse(instance: Email, **_: Any) -> None:
+        if instance.pk == mails[0].pk:
+            raise error
+
+    pre_delete.connect(refuse, sender=Email)
+    try:
+        purge_all()
+    finally:
+        pre_delete.disconnect(refuse, sender=Email)
+
+    assert {mails[0].pk} == left()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_mail_that_changes_while_it_is_being_found_is_looked_at_again(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mail = make_mail(status=STATUS.sent)
+    Email.objects.update(created=timezone.now() - YEAR)
+    slow = purge_module.LOCK.replace("WHERE (", "WHERE pg_sleep(1) IS NOT NULL AND (", 1)
+    monkeypatch.setattr(purge_module, "LOCK", slow)
+    with psycopg.connect(database_url, autocommit=True) as other, ThreadPoolExecutor(1) as pool:
+        counted = pool.submit(_purge_by_creation)
+        wait_until(lambda: _is_sleeping(other), seconds=20, what="a purge that is looking")
+        other.execute("UPDATE post_office_email SET status = 1 WHERE id = %s", [mail.pk])
+        other.execute(
+            "INSERT INTO mailqueue_mailstate (email_id, reason, note, stopped_by, stopped_at)"
+            " VALUES (%s, 'unknown', '', '', now())",
+            [mail.pk],
+        )
+
+        assert (0, {mail.pk}) == (counted.result(timeout=20), left())
+
+
+def _purge_by_creation() -> int:
+    try:
+        return purge_all(by_creation=True)
+    finally:
+        connection.close()
+
+
+def _is_sleeping(other: "psycopg.Connection[Any]") -> bool:
+    found = other.execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'").fetchone()
+    return found is not None and found[0] > 0
+
+
+def test_one_attachment_that_a_project_needs_keeps_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(3):
+        Attachment.objects.create(name=f"{number}", file=f"post_office_attachments/none-{number}")
+    needed = Attachment.objects.order_by("pk").first()
+    assert needed is not None
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE TEMPORARY TABLE invoice (attachment_id int)")
+        cursor.execute(
+            "CREATE FUNCTION pg_temp.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+            " IF OLD.id IN (SELECT attachment_id FROM invoice) THEN"
+            " RAISE EXCEPTION 'needed' USING ERRCODE = 'foreign_key_violation'; END IF;"
+            " RETURN OLD; END $$"
+        )
+        cursor.execute(
+            "CREATE TRIGGER refuse BEFORE DELETE ON post_office_attachment"
+            " FOR EACH ROW EXECUTE FUNCTION pg_temp.refuse()"
+        )
+        cursor.execute("INSERT INTO invoice VALUES (%s)", [needed.pk])
+
+    assert (2, [needed.pk]) == (
+        sum(purge_attachments(using="default")),
+        list(Attachment.objects.values_list("pk", flat=True)),
+    )
 
 
 @pytest.mark.django_db(transaction=True)

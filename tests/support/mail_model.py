@@ -25,6 +25,8 @@ class Try:
     was_unknown: bool = False
     was_stopped: bool = False
     """The mail was taken out of the queue since: what counts begins anew."""
+    was_given_up: bool = False
+    """It had ended when a person ordered the mail to be sent, who then accepts what its process may still do."""
 
     @property
     def is_open(self) -> bool:
@@ -101,7 +103,7 @@ class Mail:
 
     def take(self, attempt: Try, recipients: Collection[str]) -> None:
         """A server takes the mail for these recipients."""
-        for address in recipients:
+        for address in () if attempt.was_given_up else recipients:
             self.takes.setdefault(address, []).append(attempt)
 
     @property
@@ -204,6 +206,8 @@ class Mail:
         """A person orders it to be sent, by whatever means."""
         self.status = STATUS.queued
         self.takes = {}
+        for attempt in self.tries:
+            attempt.was_given_up |= not attempt.is_open
 
 
 def _with(results: Mapping[str, Verdict], verdict: Verdict) -> set[str]:

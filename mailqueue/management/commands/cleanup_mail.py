@@ -8,6 +8,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import router
 from post_office.models import Email
 
+from mailqueue.conf import MOST_DAYS
 from mailqueue.queue.enqueue import database_time
 from mailqueue.queue.purge import DONE, INTERRUPTED, purge, purge_attachments
 
@@ -27,11 +28,13 @@ class Command(BaseCommand):
 
     def handle(self, *_: Any, **options: Any) -> None:
         using, batch = router.db_for_write(Email), options["batch_size"]
-        if batch < 1 or options["days"] < 0:
-            raise CommandError("--days must be at least 0, and --batch-size at least 1.")
+        if batch < 1 or not 0 <= options["days"] <= MOST_DAYS:
+            raise CommandError(f"--days must be at least 0 and at most {MOST_DAYS}, and --batch-size at least 1.")
         before = database_time(using) - timedelta(days=options["days"])
         done = [*DONE.values(), INTERRUPTED]
-        purged = list(purge(done=done, before=before, using=using, by_creation=True, batch=batch))
+        purged = list(
+            purge(done=done, before=before, using=using, by_creation=True, drops_attachments=False, batch=batch)
+        )
         attachments = sum(purge_attachments(using=using, batch=batch)) if options["delete_attachments"] else 0
         count, kept = sum(one.count for one in purged), sum(one.kept for one in purged)
         self.stdout.write(f"Deleted {count} mails created before {before} and {attachments} attachments.")

@@ -1,7 +1,7 @@
 """`manage.py mailqueue_requeue`: queue mail again."""
 
 from argparse import ArgumentParser
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
@@ -9,9 +9,9 @@ from django.db import router
 from post_office.models import Email
 
 from mailqueue.delivery.backends import canonical, configured_aliases, spellings
-from mailqueue.ops.reach import COULD_COME_TWICE, Reach, reaches_of
+from mailqueue.ops.reach import Reach, reaches_of
 from mailqueue.ops.states import State, filter_by_state, states_by_id
-from mailqueue.queue.orders import requeue
+from mailqueue.queue.orders import could_come_twice, requeue
 
 LISTED_COUNT = 20
 REQUEUABLE = (State.FAILED, State.UNKNOWN, State.HELD, State.CANCELLED, State.PARTLY_SENT, State.RETRYING)
@@ -37,14 +37,14 @@ class Command(BaseCommand):
         states = states_by_id(ids, using=using)
         for missing in (pk for pk in options["ids"] if pk not in states):
             self.stderr.write(f"There is no mail with the number {missing}.")
-        twice = [pk for pk, status in states.items() if status.state in COULD_COME_TWICE]
+        twice = sorted(could_come_twice(states, using=using))
         if options["dry_run"]:
             self._warn(twice, using=using)
             self.stdout.write(f"{len(states):,} would be queued again, unless something keeps them from it.")
             return
         if twice and not options["yes"]:
             self._ask(twice, using=using)
-        done = requeue(_still_wanted(states, agreed=set(twice), using=using), using=using)
+        done = requeue(states, agreed=None if options["yes"] else set(twice), using=using)
         self.stdout.write(f"{len(done):,} of {len(ids):,} mails were queued again.")
         self._explain(sorted(states.keys() - set(done)), using=using)
 
@@ -71,12 +71,6 @@ class Command(BaseCommand):
             self.stdout.write(f"  {reach.mail.pk} was left as it is: {_why_left(reach)}")
         if len(left) > LISTED_COUNT:
             self.stdout.write(f"  and {len(left) - LISTED_COUNT:,} more")
-
-
-def _still_wanted(ids: Iterable[int], *, agreed: set[int], using: str) -> list[int]:
-    """Leave out mails that a sender has sent while somebody was being asked."""
-    states = states_by_id(ids, using=using)
-    return [pk for pk, status in states.items() if status.state not in COULD_COME_TWICE or pk in agreed]
 
 
 def _why_left(reach: Reach) -> str:

@@ -11,6 +11,7 @@ from django.utils import timezone
 from post_office.models import Email
 
 from mailqueue.delivery.backends import canonical, configured_aliases
+from mailqueue.management.arguments import seconds
 from mailqueue.models import SenderProcess
 from mailqueue.ops.senders import with_life
 from mailqueue.ops.states import MailStatus, State, state_of
@@ -32,7 +33,7 @@ class Command(BaseCommand):
         parser.add_argument("--backend", default="", metavar="ALIAS", help="through this backend, not the default one")
         parser.add_argument(
             "--timeout",
-            type=float,
+            type=seconds,
             default=WAIT_SECONDS,
             metavar="SECONDS",
             help=f"how long to wait ({WAIT_SECONDS:g})",
@@ -44,9 +45,12 @@ class Command(BaseCommand):
                 f"There is no backend {options['backend']!r}. Configured: {', '.join(configured_aliases())}."
             )
         mail = self._queue(options["address"], options["backend"])
-        status = self._wait(mail, seconds=options["timeout"])
-        if status.state != State.SENT:
-            raise CommandError(f"It is not sent, after {options['timeout']:g} s. See mailqueue_show {mail.pk}.")
+        status = self._wait(mail, wait_seconds=options["timeout"])
+        if status.state == State.SENT:
+            return
+        if status.is_final:
+            raise CommandError("It was not sent.")
+        raise CommandError(f"It is not sent yet, after {options['timeout']:g} s. See mailqueue_show {mail.pk}.")
 
     def _queue(self, address: str, backend: str) -> Email:
         subject = f"Test of the mail queue, {timezone.now():%Y-%m-%d %H:%M:%S %Z}"
@@ -64,9 +68,9 @@ class Command(BaseCommand):
         names = ", ".join(sender.name for sender in senders)
         self.stdout.write(f"senders alive: {names}" if names else "no sender is alive: start one (send_queued_mail)")
 
-    def _wait(self, mail: Email, *, seconds: float) -> MailStatus:
+    def _wait(self, mail: Email, *, wait_seconds: float) -> MailStatus:
         """Tell of every change until the mail is done with, or the time is over."""
-        until = time.monotonic() + seconds
+        until = time.monotonic() + wait_seconds
         told = ""
         while True:
             status = state_of(mail)

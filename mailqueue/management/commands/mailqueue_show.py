@@ -26,7 +26,7 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("which", nargs="+", metavar="ID|ADDRESS", help="numbers of mails, or addresses")
+        parser.add_argument("which", nargs="+", metavar="ID|ADDRESS", help="numbers of mails, or (parts of) addresses")
         parser.add_argument(
             "--last", type=positive, default=MOST, metavar="N", help=f"of an address, the newest N mails ({MOST})"
         )
@@ -35,6 +35,8 @@ class Command(BaseCommand):
     def handle(self, *_: Any, **options: Any) -> None:
         using = router.db_for_write(Email)
         for which in options["which"]:
+            if not which.strip():
+                raise CommandError("Give a number, or an address or a part of one, not an empty text.")
             ids = [int(which)] if which.isdecimal() else newest_to(which, count=options["last"], using=using)
             mails = load_rows(ids, using=using)
             if not mails:

@@ -2,7 +2,7 @@
 
 import json
 import time
-from argparse import ArgumentParser, ArgumentTypeError
+from argparse import ArgumentParser
 from contextlib import suppress
 from typing import Any
 
@@ -10,24 +10,14 @@ from django.core.management.base import BaseCommand
 from django.db import router
 from post_office.models import Email
 
+from mailqueue.management.arguments import seconds
 from mailqueue.ops.overview import ages_by_domain, overview
 from mailqueue.ops.overview_json import as_json
 from mailqueue.ops.overview_text import lines
 
 DOMAINS = 15
 SECONDS = 2.0
-LEAST_SECONDS, MOST_SECONDS = 0.1, 86_400
 CLEAR = "\x1b[H\x1b[2J"
-
-
-def seconds_at_least_a_tenth(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not LEAST_SECONDS <= seconds < MOST_SECONDS:
-        raise ArgumentTypeError(f"{text!r} is not a number of seconds of at least {LEAST_SECONDS:g}")
-    return seconds
 
 
 class Command(BaseCommand):
@@ -38,18 +28,18 @@ class Command(BaseCommand):
         parser.add_argument(
             "--watch",
             nargs="?",
-            type=seconds_at_least_a_tenth,
+            type=seconds,
             const=SECONDS,
             metavar="SECONDS",
             help=f"print it again and again, until Ctrl-C (every {SECONDS:g} seconds unless it is said)",
         )
 
     def handle(self, *_: Any, **options: Any) -> None:
-        is_json, seconds = options["json"], options["watch"]
+        is_json, pause = options["json"], options["watch"]
         self._show(is_json=is_json)
         with suppress(KeyboardInterrupt):
-            while seconds is not None:
-                time.sleep(seconds)
+            while pause is not None:
+                time.sleep(pause)
                 self._show(is_json=is_json, clears=self.stdout.isatty())
 
     def _show(self, *, is_json: bool, clears: bool = False) -> None:
