@@ -1,6 +1,5 @@
 """The table that the benchmark prints."""
 
-import math
 from collections.abc import Iterable, Mapping
 
 from bench.figures import Better, Figure, Figures, Verdict
@@ -38,16 +37,10 @@ def _target(figure: Figure, verdict: Verdict) -> str:
     sign = "≥" if figure.better is Better.HIGHER else "≤"
     digits, times, reached = figure.digits, "", ""
     if figure.target.of:
-        digits, times = _digits_of_multiple(figure.target.bound), " ×"
-        reached = f"; is {number(verdict.median, digits)} ×"
+        digits, times, reached = 2, " ×", f"; is {verdict.median:.2f} ×"
     runs = " / ".join(number(median, digits) for median in verdict.medians)
     told = f" ({runs})" if len(verdict.reached) > 1 else ""
     return f"{sign} {number(figure.target.bound, digits)}{times}{reached}{told}"
-
-
-def _digits_of_multiple(bound: float) -> int:
-    """Return how many tell a multiple from its bound: two, or as many as show two that are not 0."""
-    return 2 if bound >= 0.1 else 1 - math.floor(math.log10(bound))
 
 
 def _judged(is_met: list[bool]) -> str:

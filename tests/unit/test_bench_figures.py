@@ -134,17 +134,6 @@ def test_the_table_says_what_each_run_reached(values: tuple[float, ...], words: 
     assert (f"≥ 1.80 ×; is {values[1] / 1000:.2f} × ({runs})", words) == (found[4], found[5])
 
 
-@pytest.mark.parametrize(
-    ("bound", "words"),
-    [(0.1, "≤ 0.10 ×; is 0.05 ×"), (0.93, "≤ 0.93 ×; is 0.05 ×"), (0.0058, "≤ 0.0058 ×; is 0.0513 ×")],
-)
-def test_the_table_shows_as_many_digits_of_a_multiple_as_its_bound_has(bound: float, words: str) -> None:
-    ours = Figure("idle", "ours", "ours", "ms", Better.LOWER, Target(bound, of="loop"))
-    figures = noted((ours, 51.3), (rate("loop"), 1000))
-
-    assert words == row(table(figures, TITLES), "ours")[4]
-
-
 def test_the_table_says_what_each_run_reached_of_a_fixed_bound() -> None:
     figures = Figures()
     for figures.run in range(2):
