@@ -5,24 +5,16 @@ from datetime import datetime
 from typing import Any
 
 from mailqueue.models import StopReason
+from mailqueue.queue.lanes import HEADS
 
 MOST = 10_000
 """What is counted of a lane: so many mails that are due, and as many that are not yet."""
 AGES = (60, 300, 900, 3600, 6 * 3600, 24 * 3600, 3 * 24 * 3600)
 """Where one class of age ends and the next begins (seconds)."""
 
-# Jumps from lane to lane; asked for in its order, the lane index is read whatever the planner thinks of the table.
-SEEN = """
-WITH RECURSIVE head AS (
-    (SELECT e.backend_alias, coalesce(e.priority, 1) AS priority FROM post_office_email e WHERE e.status IN (2, 3)
-     ORDER BY e.backend_alias, coalesce(e.priority, 1), coalesce(e.scheduled_time, e.created), e.id LIMIT 1)
-    UNION ALL
-    SELECT following.* FROM head CROSS JOIN LATERAL (
-        SELECT e.backend_alias, coalesce(e.priority, 1) AS priority FROM post_office_email e
-        WHERE e.status IN (2, 3) AND (e.backend_alias, coalesce(e.priority, 1)) > (head.backend_alias, head.priority)
-        ORDER BY e.backend_alias, coalesce(e.priority, 1), coalesce(e.scheduled_time, e.created), e.id LIMIT 1
-    ) following
-), mail AS (
+# Asked for in its order, the lane index is read whatever the planner thinks of the table.
+SEEN = f"""
+WITH RECURSIVE {HEADS}, mail AS (
     SELECT head.backend_alias, head.priority, found.* FROM head CROSS JOIN LATERAL (
         (SELECT e.id, e.status, e.created, e.last_updated, e.scheduled_time,
             coalesce(e.scheduled_time, e.created) AS due, e."to", e.cc, e.bcc, true AS is_due

@@ -8,8 +8,7 @@ from mailqueue.queue.health import COLUMNS, FORGIVEN_SECONDS, Health
 
 # Jumps from one lane to the next along the lane index instead of reading the rows between. What is finished stays in
 # the index until vacuum may remove it, and is stepped over: while somebody holds an old snapshot that takes long.
-ALL = """
-WITH RECURSIVE head AS (
+HEADS = """head AS (
     (SELECT e.backend_alias, coalesce(e.priority, 1) AS priority, coalesce(e.scheduled_time, e.created) AS due, e.id
      FROM post_office_email e WHERE e.status IN (2, 3)
      ORDER BY e.backend_alias, coalesce(e.priority, 1), coalesce(e.scheduled_time, e.created), e.id LIMIT 1)
@@ -20,7 +19,9 @@ WITH RECURSIVE head AS (
         WHERE e.status IN (2, 3) AND (e.backend_alias, coalesce(e.priority, 1)) > (head.backend_alias, head.priority)
         ORDER BY e.backend_alias, coalesce(e.priority, 1), coalesce(e.scheduled_time, e.created), e.id LIMIT 1
     ) following
-), lane AS (
+)"""
+ALL = f"""
+WITH RECURSIVE {HEADS}, lane AS (
     SELECT backend_alias, priority, due AS begin_due, id - 1::bigint AS begin_id,
         due <= now() + interval '10 minutes' AS is_due
     FROM head
