@@ -1,6 +1,6 @@
 """Purging: mail that is done with leaves the database, in small batches. Never what may still be sent."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,14 +14,14 @@ from mailqueue.queue.work import is_databases_trouble, is_locked, work
 
 BATCH = 500
 REASON = f"coalesce(s.reason, '{StopReason.FAILED}')"  # others may set a mail to failed, and say no reason
-DONE = {
+ENDINGS = {
     "sent": f"e.status = {STATUS.sent}",
     "failed": f"e.status = {STATUS.failed} AND {REASON} IN ('{StopReason.FAILED}', '{StopReason.EXPIRED}')",
     "cancelled": f"e.status = {STATUS.failed} AND {REASON} = '{StopReason.CANCELLED}'",
+    "interrupted": "e.status IS NULL",
 }
-"""How a mail ended, by the names of RETENTION_DAYS. Held mail and mail of an unknown outcome have not ended."""
-INTERRUPTED = "e.status IS NULL"
-"""Rows that post_office never finished: nobody sends them."""
+"""How a mail ended, by the names of RETENTION_DAYS; an interrupted one post_office never finished, and nobody sends it.
+Held mail and mail of an unknown outcome have not ended."""
 
 ROWS = "post_office_email e LEFT JOIN mailqueue_mailstate s ON s.email_id = e.id"
 
@@ -61,7 +61,7 @@ class Purged:
 
 def purge(
     *,
-    done: Sequence[str],
+    endings: Iterable[str],
     before: datetime,
     using: str,
     by_creation: bool = False,
@@ -70,11 +70,11 @@ def purge(
 ) -> Iterator[Purged]:
     """Delete mails that are done with and were last changed (or created) before that time, and say so batch by batch.
 
-    `done` are conditions of DONE. Each batch is a transaction: after a crash those before it are gone, with their
+    `endings` are names of ENDINGS. Each batch is a transaction: after a crash those before it are gone, with their
     attempts, logs and (`drops_attachments`) what no other mail has attached; files go after the commit. Signals and
     `on_delete` hold, as in post_office: a mail that a project's row protects stays, and is counted as kept.
     """
-    conditions = " OR ".join(f"({one})" for one in done)
+    conditions = " OR ".join(f"({ENDINGS[name]})" for name in endings)
     lock = LOCK.format(done=conditions, age="created" if by_creation else "last_updated")
     decide = DECIDE.format(done=conditions)
     given: dict[str, Any] = {"before": before, "after": "-infinity", "after_id": 0, "limit": batch}

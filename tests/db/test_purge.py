@@ -14,6 +14,7 @@ from django.core.management.base import CommandError
 from django.db import ProgrammingError, connection
 from django.db.models import ProtectedError
 from django.db.models.signals import pre_delete
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from post_office.models import STATUS, Attachment, Email, Log
 from pytest_django import Settings
@@ -23,7 +24,7 @@ from mailqueue.conf import RETAINED, configuration
 from mailqueue.models import Attempt, AttemptOutcome, MailKey, MailState, StopReason
 from mailqueue.ops.states import State, states_of
 from mailqueue.queue import purge as purge_module
-from mailqueue.queue.purge import DONE, purge, purge_attachments
+from mailqueue.queue.purge import purge, purge_attachments
 from mailqueue.sender.purger import retention
 from tests.support.situations import SITUATIONS, make_attempt, make_mail, stop_mail
 from tests.support.waiting import wait_until
@@ -59,9 +60,8 @@ def left() -> set[int]:
 
 
 def purge_all(*names: str, days: float = 30, **options: Any) -> int:
-    done = [DONE[name] for name in names or RETAINED]
     before = timezone.now() - timedelta(days=days)
-    return sum(purged.count for purged in purge(done=done, before=before, using="default", **options))
+    return sum(purged.count for purged in purge(endings=names or RETAINED, before=before, using="default", **options))
 
 
 def age(mail: Email, **ago: Any) -> None:
@@ -165,7 +165,7 @@ def test_a_mail_that_a_projects_row_protects_stays_and_keeps_no_other(protected:
     for mail in mails:
         age(mail, days=40)
     protected |= {mails[0].pk, mails[2].pk}
-    found = list(purge(done=[DONE["sent"]], before=timezone.now(), using="default", batch=2))
+    found = list(purge(endings=["sent"], before=timezone.now(), using="default", batch=2))
 
     assert (protected, 3, 2) == (left(), sum(one.count for one in found), sum(one.kept for one in found))
 
@@ -195,6 +195,7 @@ def test_a_mail_that_changes_while_it_is_being_found_is_looked_at_again(
 ) -> None:
     mail = make_mail(status=STATUS.sent)
     Email.objects.update(created=timezone.now() - YEAR)
+    # Not by an advisory lock: the transaction's lock_timeout would end that.
     slow = purge_module.LOCK.replace("WHERE (", "WHERE pg_sleep(1) IS NOT NULL AND (", 1)
     monkeypatch.setattr(purge_module, "LOCK", slow)
     with psycopg.connect(database_url, autocommit=True) as other, ThreadPoolExecutor(1) as pool:
@@ -268,8 +269,6 @@ def test_old_mail_is_found_without_reading_what_is_young() -> None:
         )
         cursor.execute("ANALYZE post_office_email")
     age(make_mail(status=STATUS.sent), days=40)
-    from django.test.utils import CaptureQueriesContext
-
     with CaptureQueriesContext(connection) as captured:
         purge_all("sent")
     find = next(entry["sql"] for entry in captured if "SKIP LOCKED" in entry["sql"])
@@ -362,7 +361,7 @@ def test_the_oldest_goes_first() -> None:
     old, older = (make_mail(status=STATUS.sent) for _ in range(2))
     age(old, days=40)
     age(older, days=50)
-    batches = purge(done=[DONE["sent"]], before=datetime.now().astimezone(), using="default", batch=1)
+    batches = purge(endings=["sent"], before=datetime.now().astimezone(), using="default", batch=1)
     next(iter(batches))
 
     assert {old.pk} == left()

@@ -10,7 +10,7 @@ from post_office.models import Email
 
 from mailqueue.conf import MOST_DAYS
 from mailqueue.queue.enqueue import database_time
-from mailqueue.queue.purge import DONE, INTERRUPTED, purge, purge_attachments
+from mailqueue.queue.purge import ENDINGS, purge, purge_attachments
 
 
 class Command(BaseCommand):
@@ -31,9 +31,8 @@ class Command(BaseCommand):
         if batch < 1 or not 0 <= options["days"] <= MOST_DAYS:
             raise CommandError(f"--days must be at least 0 and at most {MOST_DAYS}, and --batch-size at least 1.")
         before = database_time(using) - timedelta(days=options["days"])
-        done = [*DONE.values(), INTERRUPTED]
         purged = list(
-            purge(done=done, before=before, using=using, by_creation=True, drops_attachments=False, batch=batch)
+            purge(endings=ENDINGS, before=before, using=using, by_creation=True, drops_attachments=False, batch=batch)
         )
         attachments = sum(purge_attachments(using=using, batch=batch)) if options["delete_attachments"] else 0
         count, kept = sum(one.count for one in purged), sum(one.kept for one in purged)
