@@ -20,8 +20,8 @@ ENDINGS = {
     "cancelled": f"e.status = {STATUS.failed} AND {REASON} = '{StopReason.CANCELLED}'",
     "interrupted": "e.status IS NULL",
 }
-"""How a mail ended, by the names of RETENTION_DAYS; an interrupted one post_office never finished, and nobody sends it.
-Held mail and mail of an unknown outcome have not ended."""
+"""How a mail ended, by the names of RETENTION_DAYS, and what post_office never finished, which nobody sends. Held
+mail, and mail of an unknown outcome, has not ended."""
 
 ROWS = "post_office_email e LEFT JOIN mailqueue_mailstate s ON s.email_id = e.id"
 

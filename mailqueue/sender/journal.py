@@ -14,7 +14,7 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from django.db import connections
 
 from mailqueue import syscalls
 from mailqueue.models import AttemptOutcome
+from mailqueue.queue.claim import Claim
 from mailqueue.queue.settle import Settlement
 from mailqueue.sender.log import instrument
 
@@ -78,6 +79,28 @@ class Acceptance:
 NAMES = tuple(entry.name for entry in fields(Acceptance))
 
 
+@dataclass(frozen=True, slots=True)
+class Unsent:
+    """One line: nobody has this mail by that attempt, which the database may have as started."""
+
+    attempt_id: int
+    token: str
+
+    @classmethod
+    def from_line(cls, line: bytes) -> "Unsent":
+        """Read a line; raises ValueError where it is none."""
+        try:
+            given = json.loads(line)
+            unsent = cls(given["unsent"], given["token"])
+            uuid.UUID(unsent.token)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(line[:80]) from error
+        return unsent
+
+    def line(self) -> bytes:
+        return json.dumps({"unsent": self.attempt_id, "token": self.token}).encode() + b"\n"
+
+
 def journal_folder(state_dir: Path, *, using: str) -> Path:
     """Return the folder for the journals of senders of one database: several projects may share a state folder."""
     settings = connections[using].settings_dict
@@ -113,6 +136,15 @@ class Journal:
                 self._append(line)
             else:
                 self._begin()
+
+    def write_unsent(self, claims: Iterable[Claim]) -> None:
+        """Append what was never sent, by a process that ends without its database.
+
+        Started by a commit whose answer was lost, such a mail would be unknown. What a full disk does not take is.
+        """
+        lines = b"".join(Unsent(claim.attempt_id, claim.token).line() for claim in claims)
+        with self._lock:
+            self._append(lines)
 
     def forget(self, attempt_ids: Iterable[int]) -> None:
         """Drop what the database knows by now, so that the journal stays small however long the sender lives."""
@@ -201,9 +233,10 @@ class DeadJournal:
     """The journal of a sender of this host whose process is gone, held so that nobody else takes it."""
 
     sender: str
-    acceptances: list[Acceptance]
     path: Path
     fd: int
+    acceptances: list[Acceptance] = field(default_factory=list)
+    unsent: list[Unsent] = field(default_factory=list)
     is_understood: bool = True
     """No whole line was passed over."""
 
@@ -211,6 +244,20 @@ class DeadJournal:
     def is_old(self) -> bool:
         """Nobody came who knew its attempts, or could read all of it."""
         return time.time() - os.fstat(self.fd).st_mtime > FORGOTTEN_AFTER_SECONDS
+
+    def read(self) -> None:
+        """Take in what can be read of it. The last line may be cut, by a kill. Raises OSError."""
+        for line in self.path.read_bytes().splitlines(keepends=True):
+            try:
+                self._take(line)
+            except ValueError:
+                self.is_understood = self.is_understood and not line.endswith(b"\n")
+
+    def _take(self, line: bytes) -> None:
+        with suppress(ValueError):
+            self.unsent.append(Unsent.from_line(line))
+            return
+        self.acceptances.append(Acceptance.from_line(line))
 
     def remove(self) -> None:
         """Forget it; called when its acceptances are settled in the database."""
@@ -238,13 +285,14 @@ def dead_journals(folder: Path, *, besides: Path) -> Iterator[DeadJournal]:
         if not _is_abandoned(fd):
             os.close(fd)
             continue
+        journal = DeadJournal(path.name.removesuffix(SUFFIX), path, fd)
         try:
-            acceptances, is_understood = _acceptances(path.read_bytes())
+            journal.read()
         except OSError as error:
-            os.close(fd)
+            journal.leave()
             _complain(path, error)
             continue
-        yield DeadJournal(path.name.removesuffix(SUFFIX), acceptances, path, fd, is_understood)
+        yield journal
 
 
 def _is_abandoned(fd: int) -> bool:
@@ -253,17 +301,6 @@ def _is_abandoned(fd: int) -> bool:
         return os.fstat(fd).st_nlink > 0
     except OSError:
         return False
-
-
-def _acceptances(content: bytes) -> tuple[list[Acceptance], bool]:
-    """Return what can be read, and whether that is every whole line. The last may be cut, by a kill."""
-    acceptances, is_understood = [], True
-    for line in content.splitlines(keepends=True):
-        try:
-            acceptances.append(Acceptance.from_line(line))
-        except ValueError:
-            is_understood = is_understood and not line.endswith(b"\n")
-    return acceptances, is_understood
 
 
 def _complain(path: Path, error: OSError) -> None:

@@ -34,6 +34,7 @@ GRACE_SECONDS = 30
 """How long a sender that was told to stop waits for what is in flight."""
 LAST_MOMENT_SECONDS = 2
 """How long it then waits for deliveries that were told to stop before the final dot."""
+MAY_HAVE_ARRIVED = (Verdict.SENT, Verdict.UNKNOWN)
 NO_ANSWER = Outcome(Verdict.UNKNOWN, Stage.FINAL_DOT, reply=Reply(0, "The sender was stopped before the answer came."))
 
 
@@ -265,7 +266,7 @@ class Sender:
             if not self._pool.finished():
                 self._waker.wait(deadline - time.monotonic())
             is_working = self._settle_last(Plan(results=self._pool.finished()))
-        is_settled = not self._pool.running
+        is_settled = not self._pool.running and not list(self._agenda)
         if not is_settled:
             self._abandon()
         self._pool.stop(timeout=LAST_MOMENT_SECONDS if is_settled else 0)
@@ -287,7 +288,13 @@ class Sender:
             results=[*self._pool.finished(), *((job, NO_ANSWER) for job in unknown)],
             returning=[job.claim for job in unsent],
         )
-        self._settle_last(plan)
+        if not self._settle_last(plan):
+            self._journal.write_unsent([*self._agenda, *plan.returning, *self._refused()])
+
+    def _refused(self) -> list[Claim]:
+        """Return what no server has taken, and what the database does not know that of."""
+        results = self._pool.finished()
+        return [job.claim for job, outcome in results if not (job.accepted_as or outcome.verdict in MAY_HAVE_ARRIVED)]
 
     def _settle_last(self, plan: Plan) -> bool:
         """Carry out a plan if the database is there; return whether it was."""

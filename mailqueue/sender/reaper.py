@@ -10,6 +10,7 @@ from django.db import Error
 from mailqueue.conf import Configuration
 from mailqueue.queue.keys import forget_old_keys
 from mailqueue.queue.reap import Reaped, is_any_dead, reap
+from mailqueue.queue.release import release_unsent
 from mailqueue.queue.settle import known_attempts, settle
 from mailqueue.queue.work import glance, is_databases_trouble, work
 from mailqueue.sender.journal import DeadJournal, Journal, dead_journals
@@ -75,6 +76,7 @@ class Reaper:
         try:
             with work(self._options.using) as cursor:
                 settled = settle(cursor, proven, log_level=self._options.log_level)
+                returned = release_unsent(cursor, [(one.attempt_id, one.token) for one in journal.unsent])
                 is_ours = len(known_attempts(cursor, proven)) == len({s.attempt_id for s in proven})
                 reaped = reap(
                     cursor, configuration=self._configuration, dead_senders=[journal.sender], besides=self._held()
@@ -88,7 +90,7 @@ class Reaper:
             journal.leave()
         if settled:
             instrument("attempts.proven", count=len(settled))
-        _report(reaped)
+        _report(reaped, returned=returned)
 
     def _reap(self) -> None:
         with glance(self._options.using) as cursor:
@@ -109,8 +111,8 @@ class Reaper:
             self._keys_due_at = 0.0
 
 
-def _report(reaped: Reaped) -> None:
-    if reaped.returned:
-        instrument("claims.returned", count=len(reaped.returned))
+def _report(reaped: Reaped, *, returned: int = 0) -> None:
+    if count := len(reaped.returned) + returned:
+        instrument("claims.returned", count=count)
     for email_id in reaped.unknown:
         instrument("attempt.unknown", level=logging.WARNING, email=email_id)

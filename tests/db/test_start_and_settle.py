@@ -14,7 +14,7 @@ from mailqueue.models import Attempt, AttemptOutcome, MailOptions, MailState, St
 from mailqueue.queue.history import read_histories
 from mailqueue.queue.orders import requeue
 from mailqueue.queue.reap import reap
-from mailqueue.queue.release import release, release_all_but
+from mailqueue.queue.release import release, release_all_but, release_unsent
 from mailqueue.queue.settle import LogLevel, settle
 from mailqueue.queue.start import expired, renew, start
 from tests.support.mails import OTHER, SENDER, claimed, end_lease, make_mail, outcomes, settlement, turn
@@ -329,6 +329,19 @@ def test_claims_that_were_never_started_are_handed_back_when_their_lease_ended_w
     with turn() as cursor:
         assert release_all_but(cursor, known, sender=SENDER) == 1
     assert [running.attempt_id] == list(Attempt.objects.values_list("pk", flat=True))
+
+
+def test_what_was_started_unheard_is_handed_back_by_its_token_and_what_has_an_end_stays() -> None:
+    make_mail(), make_mail(), make_mail()
+    unheard, sent, of_another_database = started()
+    with turn() as cursor:
+        settle(cursor, [settlement(sent)])
+        proofs = [(unheard.attempt_id, unheard.token), (sent.attempt_id, sent.token)]
+        foreign = (of_another_database.attempt_id, "0" * 32)
+
+        assert release_unsent(cursor, [*proofs, foreign]) == 1
+        assert release_unsent(cursor, []) == 0
+    assert {sent.attempt_id, of_another_database.attempt_id} == set(Attempt.objects.values_list("pk", flat=True))
 
 
 def test_reaping_returns_what_never_started_and_leaves_no_trace() -> None:

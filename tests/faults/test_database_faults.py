@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 from post_office.models import STATUS, Email
@@ -179,6 +180,28 @@ def test_term_is_honoured_on_a_connection_that_carries_nothing_and_what_was_acce
         assert "attempts.proven" in sender.said()
         assert sender.stop() == 0
     assert Counter(subjects) == subjects_of(server)
+
+
+def test_what_was_started_by_a_commit_whose_answer_was_lost_is_known_not_to_be_sent(
+    way: str, proxy: TcpProxy, server: SmtpServer, tmp_path: Path, queueing: None
+) -> None:
+    subjects = queue_mails(3)
+    make = Senders(database_url=way, server=server, state_dir=tmp_path, CONCURRENCY=1)
+    with make.start(env={"MAILQUEUE_FAULTS": "settling=stop"}) as sender:
+        wait_until(lambda: psutil.Process(sender.pid).status() == psutil.STATUS_STOPPED)
+        proxy.mute()
+        sender.send(signal.SIGCONT)
+        wait_until(lambda: Attempt.objects.filter(outcome="sent").exists())
+        proxy.freeze()
+
+        assert sender.stop(signal.SIGTERM, seconds=30) == 0
+    assert Attempt.objects.filter(finished_at__isnull=True, started_at__isnull=False).count() == 1
+    proxy.thaw()
+    with make.start() as sender:
+        wait_until_sent(3, seconds=BACK_WITHIN)
+        assert sender.stop() == 0
+    assert Counter(subjects) == subjects_of(server)
+    assert {"sent"} == set(Attempt.objects.values_list("outcome", flat=True))
 
 
 def test_term_is_honoured_while_connecting_hangs(

@@ -22,16 +22,19 @@ class Link:
         self.sockets = [client] if server is None else [client, server]
         self.is_dead = server is None
         """Nothing is forwarded on it any more, in either direction, and nobody is told."""
+        self.is_mute = False
+        """What the server answers is dropped."""
         if server is not None:
-            for source, target, change in ((client, server, asked), (server, client, answered)):
-                threading.Thread(target=self._pump, args=(source, target, change), daemon=True).start()
+            threading.Thread(target=self._pump, args=(client, server, asked), daemon=True).start()
+            threading.Thread(target=self._pump, args=(server, client, answered), daemon=True).start()
 
     def _pump(self, source: socket.socket, target: socket.socket, change: Change) -> None:
         with suppress(OSError):
             while data := source.recv(CHUNK):
                 if self.is_dead:
                     return
-                target.sendall(change(data))
+                if not (self.is_mute and target is self.sockets[0]):
+                    target.sendall(change(data))
         if not self.is_dead:
             self.close()
 
@@ -77,6 +80,12 @@ class TcpProxy:
             self._is_frozen = True
             for link in self._links:
                 link.is_dead = True
+
+    def mute(self) -> None:
+        """Let through what is asked on the connections that are open, and drop every answer."""
+        with self._lock:
+            for link in self._links:
+                link.is_mute = True
 
     def thaw(self) -> None:
         """Serve those who connect from now on. What was open before stays dead."""

@@ -12,8 +12,9 @@ import pytest
 
 from mailqueue import syscalls
 from mailqueue.models import AttemptOutcome
+from mailqueue.queue.claim import Claim
 from mailqueue.queue.settle import Settlement
-from mailqueue.sender.journal import Acceptance, Journal, dead_journals
+from mailqueue.sender.journal import Acceptance, Journal, Unsent, dead_journals
 
 SETTLEMENT = Settlement(
     attempt_id=1,
@@ -39,6 +40,29 @@ def test_what_a_dead_sender_accepted_is_found(tmp_path: Path) -> None:
     (found,) = dead_journals(tmp_path, besides=tmp_path / "own.journal")
 
     assert ("dead", [SETTLEMENT]) == (found.sender, [a.settlement() for a in found.acceptances])
+
+
+def test_what_a_sender_could_not_hand_back_is_found_beside_what_was_accepted(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, sender="gone")
+    journal.write(Acceptance.of(SETTLEMENT))
+    journal.write_unsent([Claim(attempt_id=7, email_id=8, number=1, token="f" * 32, backend="default", priority=1)])
+    journal.close(is_settled=False)
+    (found,) = dead_journals(tmp_path, besides=tmp_path / "own.journal")
+
+    assert [SETTLEMENT] == [a.settlement() for a in found.acceptances]
+    assert ([Unsent(7, "f" * 32)], True) == (found.unsent, found.is_understood)
+
+
+@pytest.mark.parametrize(
+    "line", [b'{"unsent": 7}\n', b'{"unsent": 7, "token": "no uuid"}\n', b"[]\n", b'{"token": 3}\n']
+)
+def test_a_line_that_says_nothing_for_certain_proves_nothing_and_keeps_its_journal(
+    line: bytes, tmp_path: Path
+) -> None:
+    (tmp_path / "odd.journal").write_bytes(line)
+    (found,) = dead_journals(tmp_path, besides=tmp_path / "own.journal")
+
+    assert ([], [], False) == (found.acceptances, found.unsent, found.is_understood)
 
 
 def test_the_journal_of_a_living_sender_is_left_alone(tmp_path: Path) -> None:
