@@ -129,7 +129,14 @@ class MailState(models.Model):
     class Meta:
         verbose_name = _("mail state")
         verbose_name_plural = _("mail states")
-        permissions = [("requeue_mail", "Can requeue mail"), ("cancel_mail", "Can cancel mail")]
+        permissions = [
+            ("requeue_mail", "Can requeue mail"),
+            ("cancel_mail", "Can cancel mail"),
+            ("hold_mail", "Can hold and release mail"),
+            ("correct_mail", "Can correct the address of a failed mail"),
+            ("export_mail", "Can export lists of mail"),
+            ("view_body", "Can read what mail says"),
+        ]
         indexes = [
             models.Index(
                 fields=["reason"],
