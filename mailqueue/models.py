@@ -324,7 +324,10 @@ class RefusedFrom(models.Model):
 
 
 class SenderProcess(models.Model):
-    """A sender that is alive, or was a moment ago: what a backend allows is shared out among those that are seen."""
+    """A sender that is alive, or was lately: what a backend allows is shared out among those that are seen.
+
+    Of those that ended in order, each host keeps the last: it tells since when nobody has been sending.
+    """
 
     name = models.CharField(_("name"), max_length=255, primary_key=True)
     host = models.CharField(_("host"), max_length=255)
@@ -333,6 +336,7 @@ class SenderProcess(models.Model):
     connection_count = models.PositiveIntegerField(_("connections"))
     started_at = models.DateTimeField(_("started at"))
     seen_at = models.DateTimeField(_("last seen at"))
+    ended_at = models.DateTimeField(_("ended at"), null=True, help_text=_("When it ended in order."))
 
     class Meta:
         verbose_name = _("sender")

@@ -15,7 +15,7 @@ from django.utils.http import urlencode
 from django.utils.translation import gettext_lazy as _
 
 from mailqueue.models import RefusedFrom
-from mailqueue.ops.sentences import readable_time
+from mailqueue.ops.facts import readable_time
 from mailqueue.ops.states import State
 from mailqueue.queue.start import REFUSED_SECONDS
 

@@ -12,7 +12,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from mailqueue.models import SenderProcess
-from mailqueue.ops.senders import with_life
+from mailqueue.ops.senders import life_of, with_life
 
 if TYPE_CHECKING:
     Admin = admin.ModelAdmin[SenderProcess]
@@ -23,7 +23,7 @@ else:
 @admin.register(SenderProcess)
 class SenderProcessAdmin(Admin):
     list_display = ("host", "life", "seen_at", "served", "connection_count", "version", "started_at")
-    fields = ("name", "host", "life", "version", "served", "connection_count", "started_at", "seen_at")
+    fields = ("name", "host", "life", "version", "served", "connection_count", "started_at", "seen_at", "ended_at")
     readonly_fields = ("life", "served")
     ordering = ("host", "started_at", "name")
     actions = None
@@ -36,8 +36,8 @@ class SenderProcessAdmin(Admin):
 
     @admin.display(description=_("state"))
     def life(self, sender: Any) -> str:
-        word, label = ("alive", gettext("alive")) if sender.is_alive else ("gone", gettext("gone"))
-        return format_html('<span class="mail-state mail-life-{}">{}</span>', word, label)
+        life = life_of(sender)
+        return format_html('<span class="mail-state mail-life-{}">{}</span>', life, life.label)
 
     @admin.display(description=_("backends"))
     def served(self, sender: SenderProcess) -> str:

@@ -6,7 +6,8 @@ from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 
 from mailqueue.ops.backends import Backend, Flow, Limit, Source
-from mailqueue.ops.sentences import readable_time, why_paused
+from mailqueue.ops.facts import readable_time
+from mailqueue.ops.waiting_sentences import why_paused
 
 
 def health_sentence(backend: Backend) -> str:

@@ -14,6 +14,7 @@ from mailqueue.delivery.backends import configured_aliases, spellings
 from mailqueue.models import BackendHealth
 from mailqueue.queue.rate import DAY_SECONDS, present_rate
 
+NOTICEABLE = timedelta(seconds=1)
 COUNTED_MAILS = 1000
 """Nobody waits for a count of more mails than that."""
 
@@ -27,6 +28,9 @@ class Flow(models.TextChoices):
     SPENT = "spent", _("used up for today")
     SHUT = "shut", _("shut")
     PAUSED = "paused", _("paused")
+
+
+STOPPED = frozenset({Flow.PAUSED, Flow.SHUT, Flow.SPENT, Flow.RESTING})
 
 
 class Source(models.TextChoices):
@@ -95,6 +99,23 @@ class Backend:
         return min(known, default=None)
 
     @property
+    def metered_until(self) -> datetime | None:
+        """When the rate lets the next mail start, where that is worth waiting for."""
+        rate, row = self.rate_now, self.row
+        if rate is None or row.tokens_at is None or row.tokens >= 1:
+            return None
+        until = row.tokens_at + timedelta(seconds=(1 - row.tokens) / rate)
+        return until if until - self.now >= NOTICEABLE else None
+
+    @property
+    def is_asked_to_rest(self) -> bool:
+        """Whether it rests because the server said so; else its own rate makes it."""
+        row = self.row
+        if row.resting_until is None or row.tokens_at is None:
+            return True
+        return abs(row.tokens_at - row.resting_until) < NOTICEABLE
+
+    @property
     def is_rate_cut(self) -> bool:
         return self.rate_now != self.per_second.allowed
 
@@ -134,8 +155,10 @@ def backend_of(row: BackendHealth) -> Backend:
 def backends_in_the_way(*, using: str | None) -> dict[str, Backend]:
     """Return the backends through which no mail flows now, by alias, in one statement."""
     stopped = ~Q(paused_at=None) | ~Q(shut_at=None) | Q(resting_until__gt=Now())
-    rows = with_clock(BackendHealth.objects.using(using).filter(stopped))
-    return {row.alias: backend_of(row) for row in rows}
+    metered = Q(tokens__lt=1) & ~Q(tokens_at=None)
+    rows = with_clock(BackendHealth.objects.using(using).filter(stopped | metered))
+    found = {row.alias: backend_of(row) for row in rows}
+    return {alias: one for alias, one in found.items() if one.flow in STOPPED or one.metered_until is not None}
 
 
 def unlisted_aliases(*, using: str) -> list[str]:

@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 from post_office.models import Email
 
 from mailqueue.models import MailOptions
-from mailqueue.ops.sentences import readable_time
+from mailqueue.ops.facts import readable_time
 from mailqueue.outbox.messages import letter_of
 from mailqueue.outbox.serial import build
 

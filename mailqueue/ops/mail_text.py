@@ -8,8 +8,8 @@ from post_office.models import Email
 from mailqueue.delivery.backends import canonical
 from mailqueue.ops.columns import columns
 from mailqueue.ops.contents import why_hidden
+from mailqueue.ops.facts import readable_time
 from mailqueue.ops.overview import priority_name
-from mailqueue.ops.sentences import readable_time
 from mailqueue.ops.states import MailStatus
 from mailqueue.ops.timeline import Entry
 

@@ -38,6 +38,7 @@ def _sender(sender: Any) -> dict[str, Any]:
         "connections": sender.connection_count,
         "started_at": sender.started_at.isoformat(),
         "seen_at": sender.seen_at.isoformat(),
+        "ended_at": sender.ended_at and sender.ended_at.isoformat(),
         "is_alive": sender.is_alive,
     }
 

@@ -7,8 +7,9 @@ from django.utils.translation import gettext as _
 from mailqueue.ops.backend_sentences import health_sentence
 from mailqueue.ops.columns import columns
 from mailqueue.ops.conditions import State
+from mailqueue.ops.facts import readable_time
 from mailqueue.ops.overview import Ages, Count, Overview
-from mailqueue.ops.sentences import readable_time
+from mailqueue.ops.senders import life_of
 from mailqueue.queue.counts import AGES
 
 WITHIN_A_DAY = frozenset({State.FAILED, State.EXPIRED, State.CANCELLED})
@@ -70,7 +71,7 @@ def _senders(found: Overview) -> list[str]:
     rows = [
         (
             sender.name,
-            _("alive") if sender.is_alive else _("gone"),  # type: ignore[attr-defined]  # an annotation
+            str(life_of(sender).label),
             _("seen %(span)s ago") % {"span": readable_span((found.now - sender.seen_at).total_seconds())},
             _("%(count)d connections") % {"count": sender.connection_count},
             ", ".join(sender.backends) or _("all backends"),

@@ -1,16 +1,54 @@
 """Which senders there are, and whether they are alive, by the database's clock."""
 
-from datetime import timedelta
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import BooleanField, ExpressionWrapper, Q, QuerySet
+from django.db.models import BooleanField, ExpressionWrapper, Q, QuerySet, TextChoices
 from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
 
+from mailqueue.models import SenderProcess
 from mailqueue.queue.presence import ALIVE_SECONDS
+
+
+class Life(TextChoices):
+    """What became of a sender."""
+
+    ALIVE = "alive", _("alive")
+    ENDED = "ended", _("ended in order")
+    GONE = "gone", _("gone")
+
+
+@dataclass(frozen=True, slots=True)
+class Absence:
+    """That no sender is alive who would send mail of a backend."""
+
+    since: datetime | None
+    """When the last one was seen; None: nobody knows of one."""
 
 
 def with_life(senders: QuerySet[Any]) -> QuerySet[Any]:
     """Add `is_alive`."""
-    seen = Q(seen_at__gt=Now() - timedelta(seconds=ALIVE_SECONDS))
+    seen = Q(seen_at__gt=Now() - timedelta(seconds=ALIVE_SECONDS), ended_at=None)
     described: QuerySet[Any] = senders.annotate(is_alive=ExpressionWrapper(seen, output_field=BooleanField()))
     return described
+
+
+def life_of(sender: Any) -> Life:
+    """Return what became of a sender that was read `with_life`."""
+    if sender.is_alive:
+        return Life.ALIVE
+    return Life.GONE if sender.ended_at is None else Life.ENDED
+
+
+def absences(backends: Collection[str], *, using: str | None) -> dict[str, Absence]:
+    """Return for which of these backends no sender is alive, in one statement."""
+    senders = list(with_life(SenderProcess.objects.using(using)))
+    absent = {}
+    for backend in backends:
+        serving = [sender for sender in senders if not sender.backends or backend in sender.backends]
+        if not any(sender.is_alive for sender in serving):
+            absent[backend] = Absence(max((sender.seen_at for sender in serving), default=None))
+    return absent

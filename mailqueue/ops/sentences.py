@@ -1,95 +1,68 @@
 """Why a mail is in its state, in one sentence of the active language."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Callable, Iterator, Sequence
 
-from django.utils.formats import date_format
-from django.utils.timezone import localtime
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
-from mailqueue.models import Attempt, AttemptOutcome
-from mailqueue.ops.backends import Backend, Flow
+from mailqueue.models import AttemptOutcome
+from mailqueue.ops.backends import Flow
 from mailqueue.ops.conditions import State
+from mailqueue.ops.facts import Facts, answer_of, readable_time
+from mailqueue.ops.recipients import Recipients
+from mailqueue.ops.waiting_sentences import why_paused, why_waiting
 
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What the sentences are made of."""
-
-    until: datetime | None
-    note: str
-    stopped_by: str
-    attempt: Attempt | None
-    """The attempt under way, else the last one."""
-    backend: Backend | None = None
-    """The backend it is for, where no mail flows through that now."""
-
-
-def readable_time(moment: datetime | None) -> str:
-    """Return a time in the reader's time zone, to the second."""
-    return date_format(localtime(moment), "Y-m-d H:i:s") if moment else ""
-
-
-def answer_of(attempt: Attempt | None) -> str:
-    """Return what the server said in an attempt, or the error that kept it from saying anything."""
-    if attempt is None:
-        return ""
-    said = " ".join(str(part) for part in (attempt.reply_code, attempt.enhanced_code, attempt.reply) if part)
-    return said or attempt.error
+NAMED_RECIPIENTS = 3
+UNDER_WAY = frozenset({State.WAITING, State.SCHEDULED, State.SENDING, State.RETRYING})
 
 
 def sentence(state: State, facts: Facts) -> str:
-    return _SENTENCES[state](facts)
+    text = _SENTENCES[state](facts)
+    if facts.recipients is None:
+        return text
+    return " ".join([text.rstrip(".") + ".", *_shares(facts.recipients, is_under_way=state in UNDER_WAY)])
 
 
-def why_paused(backend: Backend) -> str:
-    """Return who paused a backend, since when and why, as the end of a sentence."""
-    words = {
-        "person": backend.row.paused_by or _("somebody"),
-        "since": readable_time(backend.row.paused_at),
-        "note": backend.row.pause_note,
-    }
-    if not backend.row.pause_note:
-        return _("paused by %(person)s since %(since)s") % words
-    return _("paused by %(person)s since %(since)s (%(note)s)") % words
+def _shares(recipients: Recipients, *, is_under_way: bool) -> Iterator[str]:
+    """Say who has the mail, who does not, and who was refused."""
+    yield _("These have it: %(addresses)s.") % {"addresses": _named(recipients.having)}
+    if recipients.waiting:
+        text = _("These wait for it: %(addresses)s.") if is_under_way else _("These do not have it: %(addresses)s.")
+        yield text % {"addresses": _named(recipients.waiting)}
+    if recipients.refused:
+        refused = [f"{address} ({answer})" if answer else address for address, answer in recipients.refused.items()]
+        yield _("These were refused: %(addresses)s.") % {"addresses": _named(refused)}
 
 
-def _waiting(facts: Facts) -> str:
-    backend = facts.backend
-    if backend is None:
-        return _("It is due: the next free sender takes it.")
-    words = {
-        "backend": backend.row.alias,
-        "paused": why_paused(backend),
-        "since": readable_time(backend.row.shut_at),
-        "reason": backend.row.shut_reason,
-        "probe": readable_time(backend.row.probe_at),
-        "until": readable_time(backend.row.resting_until),
-    }
-    patterns = {
-        Flow.PAUSED: _("It waits for the backend %(backend)s, which is %(paused)s."),
-        Flow.SHUT: _(
-            "It waits for the backend %(backend)s, which is shut since %(since)s (%(reason)s). Next probe: %(probe)s."
-        ),
-        Flow.SPENT: _(
-            "It waits for the backend %(backend)s, which takes nothing more until %(until)s: its recipients of the "
-            "day are used up."
-        ),
-        Flow.RESTING: _(
-            "It waits for the backend %(backend)s, which rests until %(until)s: the server asked to slow down."
-        ),
-    }
-    return patterns[backend.flow] % words
+def _named(addresses: Sequence[str]) -> str:
+    names = ", ".join(addresses[:NAMED_RECIPIENTS])
+    if (more := len(addresses) - NAMED_RECIPIENTS) <= 0:
+        return names
+    pattern = ngettext("%(names)s and %(count)d more", "%(names)s and %(count)d more", more)
+    return pattern % {"names": names, "count": more}
 
 
 def _at_its_time(pattern: str, facts: Facts) -> str:
-    """Say when something happens, and that it does not as long as the backend is paused."""
-    text = pattern % {"time": readable_time(facts.until), "answer": answer_of(facts.attempt)}
-    if facts.backend is None or facts.backend.flow != Flow.PAUSED or facts.until is None:
+    """Say when something happens, and what will keep it from happening then."""
+    words = {
+        "time": readable_time(facts.until),
+        "answer": answer_of(facts.attempt),
+        "number": facts.attempt_count,
+        "began": readable_time(facts.attempt.started_at) if facts.attempt else "",
+    }
+    text = pattern % words
+    if facts.until is None:
         return text
-    words = {"text": text.rstrip("."), "backend": facts.backend.row.alias, "paused": why_paused(facts.backend)}
-    return _("%(text)s. But not before somebody resumes the backend %(backend)s, which is %(paused)s.") % words
+    words = {"text": text.rstrip(".")}
+    if facts.backend is not None and facts.backend.flow == Flow.PAUSED:
+        words |= {"backend": facts.backend.row.alias, "paused": why_paused(facts.backend)}
+        return _("%(text)s. But not before somebody resumes the backend %(backend)s, which is %(paused)s.") % words
+    if facts.absence is not None and facts.absence.since is not None:
+        words |= {"since": readable_time(facts.absence.since)}
+        return _("%(text)s. But no sender is alive since %(since)s.") % words
+    if facts.absence is not None:
+        return _("%(text)s. But no sender is alive.") % words
+    return text
 
 
 def _sending(facts: Facts) -> str:
@@ -106,7 +79,7 @@ def _scheduled(facts: Facts) -> str:
 def _retrying(facts: Facts) -> str:
     if not answer_of(facts.attempt):
         return _at_its_time(_("It is tried again at %(time)s."), facts)
-    return _at_its_time(_("It is tried again at %(time)s, because of: %(answer)s"), facts)
+    return _at_its_time(_("Retry %(number)d at %(time)s, because of: %(answer)s"), facts)
 
 
 def _sent(facts: Facts) -> str:
@@ -124,10 +97,14 @@ def _failed(facts: Facts) -> str:
 
 
 def _unknown(facts: Facts) -> str:
+    if facts.attempt is None:
+        return _("It may have arrived: how an attempt ended is unknown. A person has to decide.")
+    began = {"began": readable_time(facts.attempt.started_at)}
     if facts.until is None:
-        return _("It may have arrived: nobody knows how the last attempt ended. It waits for a person to decide.")
-    pattern = _("It may have arrived: nobody knows how the last attempt ended. It is sent once more at %(time)s.")
-    return _at_its_time(pattern, facts)
+        pattern = _("It may have arrived: how the attempt at %(began)s ended is unknown. A person has to decide.")
+        return pattern % began
+    again = _("It may have arrived: how the attempt at %(began)s ended is unknown. It is sent once more at %(time)s.")
+    return _at_its_time(again, facts)
 
 
 def _cancelled(facts: Facts) -> str:
@@ -142,12 +119,12 @@ def _held(facts: Facts) -> str:
 
 
 _SENTENCES: dict[State, Callable[[Facts], str]] = {
-    State.WAITING: _waiting,
+    State.WAITING: why_waiting,
     State.SCHEDULED: _scheduled,
     State.SENDING: _sending,
     State.RETRYING: _retrying,
     State.SENT: _sent,
-    State.PARTLY_SENT: lambda _facts: _("Some recipients have it, others were refused for good: see the attempts."),
+    State.PARTLY_SENT: lambda _facts: _("Some recipients have it, others were refused for good."),
     State.FAILED: _failed,
     State.EXPIRED: lambda _facts: _("Its time was over before it could be sent."),
     State.CANCELLED: _cancelled,

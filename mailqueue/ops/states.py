@@ -5,22 +5,24 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Count, OuterRef, QuerySet, Subquery, TextField, Value
+from django.db import router
+from django.db.models import Count, Exists, OuterRef, QuerySet, Subquery, TextField, Value
 from django.db.models.functions import Coalesce
 from django.utils.translation import gettext
 from post_office.models import STATUS, Email
 
 from mailqueue.delivery.backends import canonical
 from mailqueue.models import Attempt
-from mailqueue.ops.backends import Backend, backends_in_the_way
+from mailqueue.ops.circumstances import Circumstances, circumstances_of
 from mailqueue.ops.conditions import State, conditions, state_case, with_facts
-from mailqueue.ops.sentences import Facts, readable_time, sentence
+from mailqueue.ops.facts import Facts, readable_time
+from mailqueue.ops.recipients import Recipients, recipients_by_mail
+from mailqueue.ops.sentences import UNDER_WAY, sentence
 
 __all__ = ["MailStatus", "State", "filter_by_state", "state_of", "states_by_id", "states_of"]
 
 BATCH = 2000
 QUEUED = (STATUS.queued, STATUS.requeued)
-UNFINISHED = frozenset({State.WAITING, State.SCHEDULED, State.SENDING, State.RETRYING})
 TIMED = frozenset({State.SCHEDULED, State.RETRYING, State.UNKNOWN})
 
 
@@ -51,13 +53,13 @@ class MailStatus:
     @property
     def is_final(self) -> bool:
         """Nothing more happens to the mail unless a person acts."""
-        return self.state not in UNFINISHED and self.until is None
+        return self.state not in UNDER_WAY and self.until is None
 
 
 def states_of(emails: Iterable[Email]) -> dict[int, MailStatus]:
-    """Describe mails as the database knows them now, by primary key, in three statements; what is gone is left out.
+    """Describe mails as the database knows them now, by primary key; what is gone is left out.
 
-    All of them must come from the same database.
+    All of them must come from the same database. The number of statements does not depend on how many they are.
     """
     mails = list(emails)
     return _described_batch([mail.pk for mail in mails], using=mails[0]._state.db) if mails else {}
@@ -75,6 +77,7 @@ def states_by_id(email_ids: Iterable[int], *, using: str) -> dict[int, MailStatu
 
 
 def _described_batch(ids: Sequence[int], *, using: str | None) -> dict[int, MailStatus]:
+    using = using or router.db_for_read(Email)
     attempts = _speaking_attempts(ids, using=using)
     rows = with_facts(Email.objects.using(using).filter(pk__in=ids)).values(
         "pk",
@@ -83,11 +86,17 @@ def _described_batch(ids: Sequence[int], *, using: str | None) -> dict[int, Mail
         "backend_alias",
         state=state_case(),
         attempt_count=_attempt_count(),
+        has_results=Exists(Attempt.objects.filter(email=OuterRef("pk"), recipients__isnull=False)),
         note=Coalesce("mailqueue_state__note", Value(""), output_field=TextField()),
         stopped_by=Coalesce("mailqueue_state__stopped_by", Value("")),
     )
-    stopped = backends_in_the_way(using=using)
-    return {row["pk"]: _described(row, attempts.get(row["pk"]), stopped=stopped) for row in rows}
+    found = list(rows)
+    around = _circumstances(found, using=using)
+    recipients = _recipients(found, using=using)
+    return {
+        row["pk"]: _described(row, attempts.get(row["pk"]), around=around, recipients=recipients.get(row["pk"]))
+        for row in found
+    }
 
 
 def state_of(email: Email) -> MailStatus:
@@ -119,14 +128,37 @@ def _speaking_attempts(ids: Sequence[int], *, using: str | None) -> dict[int, At
     return {attempt.email_id: attempt for attempt in last}
 
 
-def _described(row: dict[str, Any], attempt: Attempt | None, *, stopped: dict[str, Backend]) -> MailStatus:
+def _circumstances(rows: Sequence[dict[str, Any]], *, using: str) -> Circumstances:
+    unsent = {row["pk"]: row["backend_alias"] for row in rows if row["state"] == State.WAITING or _is_timed(row)}
+    waiting = [row["pk"] for row in rows if row["state"] == State.WAITING]
+    return circumstances_of(unsent, waiting=waiting, using=using)
+
+
+def _recipients(rows: Sequence[dict[str, Any]], *, using: str) -> dict[int, Recipients]:
+    """Tell who has those mails that were not sent to all at once."""
+    ids = [row["pk"] for row in rows if row["has_results"] and row["state"] != State.SENT]
+    under_way = {row["pk"] for row in rows if row["state"] in UNDER_WAY}
+    return recipients_by_mail(ids, under_way=under_way, using=using)
+
+
+def _is_timed(row: dict[str, Any]) -> bool:
+    return row["state"] in TIMED and row["status"] in QUEUED
+
+
+def _described(
+    row: dict[str, Any], attempt: Attempt | None, *, around: Circumstances, recipients: Recipients | None
+) -> MailStatus:
     state = State(row["state"])
-    is_timed = state in TIMED and row["status"] in QUEUED
+    backend = canonical(row["backend_alias"])
     facts = Facts(
-        until=row["scheduled_time"] if is_timed else None,
+        until=row["scheduled_time"] if _is_timed(row) else None,
         note=row["note"],
         stopped_by=row["stopped_by"],
         attempt=attempt,
-        backend=stopped.get(canonical(row["backend_alias"])) if stopped else None,
+        attempt_count=row["attempt_count"],
+        backend=around.backends.get(backend),
+        absence=around.absences.get(backend),
+        place=around.places.get(row["pk"]),
+        recipients=recipients,
     )
     return MailStatus(state, sentence(state, facts), facts.until, row["attempt_count"])

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -10,7 +9,8 @@ from post_office.models import Email
 
 from mailqueue.delivery.outcomes import Verdict
 from mailqueue.models import Attempt
-from mailqueue.ops.sentences import answer_of
+from mailqueue.ops.facts import answer_of
+from mailqueue.ops.recipients import answer_to
 
 VERDICTS = {
     Verdict.SENT: _("sent"),
@@ -73,8 +73,4 @@ def _recipients(attempt: Attempt) -> Iterator[RecipientResult]:
         if isinstance(result, dict):
             verdict = result.get("verdict", "")
             known = str(VERDICTS[Verdict(verdict)]) if verdict in set(Verdict) else str(verdict)
-            yield RecipientResult(address, known, _reply(result))
-
-
-def _reply(result: dict[str, Any]) -> str:
-    return " ".join(str(result[key]) for key in ("code", "enhanced", "reply") if result.get(key))
+            yield RecipientResult(address, known, answer_to(result))

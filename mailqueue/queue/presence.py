@@ -14,19 +14,27 @@ NOTE = """
 WITH noted AS (
     INSERT INTO mailqueue_senderprocess (name, host, version, backends, connection_count, started_at, seen_at)
     VALUES (%s, %s, %s, %s::jsonb, %s, clock_timestamp(), clock_timestamp())
-    ON CONFLICT (name) DO UPDATE SET seen_at = excluded.seen_at
+    ON CONFLICT (name) DO UPDATE SET seen_at = excluded.seen_at, ended_at = NULL
     RETURNING name, backends, connection_count
 )
 SELECT name, backends, connection_count FROM noted UNION ALL
 SELECT s.name, s.backends, s.connection_count FROM mailqueue_senderprocess s
-WHERE s.seen_at > clock_timestamp() - %s * interval '1 second' AND s.name <> ALL (SELECT name FROM noted)
+WHERE s.seen_at > clock_timestamp() - %s * interval '1 second' AND s.ended_at IS NULL
+  AND s.name <> ALL (SELECT name FROM noted)
 ORDER BY name
 """
 FORGET_OLD = "DELETE FROM mailqueue_senderprocess WHERE seen_at < now() - %s * interval '1 day'"
-LEAVE = "DELETE FROM mailqueue_senderprocess WHERE name = %s"
+LEAVE = """
+WITH ended AS (
+    UPDATE mailqueue_senderprocess SET seen_at = clock_timestamp(), ended_at = clock_timestamp() WHERE name = %(name)s
+    RETURNING host
+)
+DELETE FROM mailqueue_senderprocess s USING ended
+WHERE s.host = ended.host AND s.ended_at IS NOT NULL AND s.name <> %(name)s
+"""
 ALIVE = """
 SELECT name, backends, connection_count FROM mailqueue_senderprocess
-WHERE seen_at > clock_timestamp() - %s * interval '1 second' ORDER BY name
+WHERE seen_at > clock_timestamp() - %s * interval '1 second' AND ended_at IS NULL ORDER BY name
 """
 
 
@@ -57,8 +65,8 @@ def forget_old(cursor: Any) -> None:
 
 
 def leave(cursor: Any, *, name: str) -> None:
-    """Give up this sender's share."""
-    cursor.execute(LEAVE, [name])
+    """Give up this sender's share, and be of its host the last that is known to have ended in order."""
+    cursor.execute(LEAVE, {"name": name})
 
 
 def read_presence(cursor: Any) -> list[Presence]:

@@ -16,7 +16,7 @@ from post_office.settings import get_config
 
 from mailqueue.conf import configuration
 from mailqueue.delivery.backends import configured_aliases
-from mailqueue.models import Attempt
+from mailqueue.models import Attempt, SenderProcess
 from mailqueue.queue.claim import Claim
 from mailqueue.queue.settle import LogLevel
 from mailqueue.queue.work import PLANNING
@@ -123,6 +123,7 @@ class Draining:
         with UndisturbedTransaction(self._using):
             self._turn.hand_back([*self._claims, *(job.claim for job in unsent)])
             self._turn.leave()
+            SenderProcess.objects.using(self._using).filter(name=self._options.sender).delete()
 
     def summary(self) -> Drained:
         attempts = Attempt.objects.using(self._using).filter(sender=self._options.sender)

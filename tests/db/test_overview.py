@@ -15,7 +15,7 @@ from mailqueue.models import BackendHealth, MailState, StopReason
 from mailqueue.ops import overview as module
 from mailqueue.ops.overview import SHOWN, Overview, ages_by_domain
 from mailqueue.ops.states import State, states_of
-from mailqueue.queue import counts
+from mailqueue.queue import counts, positions
 from mailqueue.queue.counts import AGES
 from mailqueue.queue.orders import requeue
 from tests.support.situations import SITUATIONS, make_mail, stop_mail
@@ -220,6 +220,20 @@ def test_what_is_read_of_a_lane_ends_at_the_limit(statement: str) -> None:
     read = rows_read(getattr(counts, statement), {"most": most, "ages": list(AGES)})
 
     assert read <= 2 * most + 10
+
+
+def test_to_find_the_place_of_mails_no_more_is_read_of_their_lanes_than_is_counted() -> None:
+    fill(20_000)
+    fill(20_000, scheduled_time=timezone.now() + timedelta(days=1))
+    fill(20_000, status=STATUS.sent)
+    Email.objects.filter(pk__in=Email.objects.filter(status=STATUS.queued)[:10_000]).update(priority=PRIORITY.high)
+    mails = list(Email.objects.filter(priority=PRIORITY.medium).values_list("pk", flat=True)[:50])
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE post_office_email")
+    most = 100
+    read = rows_read(positions.PLACED, {"ids": mails, "most": most, "backends": "{}"})
+
+    assert read <= 2 * (most + 1) + len(mails) + 10
 
 
 def test_mail_that_was_sent_is_not_read_to_count_what_was_stopped() -> None:

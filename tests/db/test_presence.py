@@ -4,6 +4,7 @@ import pytest
 from django.db import connection
 
 from mailqueue.models import SenderProcess
+from mailqueue.ops.senders import life_of, with_life
 from mailqueue.queue.presence import ALIVE_SECONDS, Presence, forget_old, leave, note_alive, read_presence
 from tests.support.mails import turn
 
@@ -55,3 +56,27 @@ def test_who_leaves_is_gone_at_once_and_who_died_is_forgotten_after_a_day() -> N
         forget_old(cursor)
 
     assert ["alive"] == [presence.name for presence in alive()]
+
+
+def test_of_those_who_ended_in_order_each_host_keeps_the_last() -> None:
+    for name in ("first", "second", "alive", "killed"):
+        note(name)
+    pass_time(ALIVE_SECONDS + 1, name="killed")
+    with turn() as cursor:
+        note_alive(cursor, name="elsewhere", host="other", version="1.0", backends=(), connection_count=8)
+        for name in ("elsewhere", "first", "second"):
+            leave(cursor, name=name)
+    ended = SenderProcess.objects.exclude(ended_at=None).values_list("name", flat=True)
+    lives = {sender.name: life_of(sender) for sender in with_life(SenderProcess.objects.all())}
+
+    assert {"elsewhere", "second"} == set(ended)
+    assert {"elsewhere": "ended", "second": "ended", "alive": "alive", "killed": "gone"} == lives
+
+
+def test_who_ended_and_shows_up_again_is_alive() -> None:
+    note("a")
+    with turn() as cursor:
+        leave(cursor, name="a")
+    note("a")
+
+    assert [Presence("a", (), 8)] == alive()

@@ -1,5 +1,6 @@
 """Every situation of a mail has one state, the same in a description and in a filter."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,11 +12,18 @@ from django.utils import timezone
 from post_office.models import STATUS, Email
 
 from mailqueue.delivery.backends import canonical
-from mailqueue.models import AttemptOutcome, BackendHealth, StopReason
+from mailqueue.models import AttemptOutcome, BackendHealth, SenderProcess, StopReason
 from mailqueue.ops.states import State, filter_by_state, state_of, states_of
-from tests.support.situations import SITUATIONS, make_attempt, make_mail, stop_mail
+from tests.support.situations import SITUATIONS, make_attempt, make_mail, make_sender, stop_mail
 
 pytestmark = pytest.mark.django_db
+SEEN_AT = datetime(2026, 11, 21, 8, tzinfo=UTC)
+YEARS = timedelta(days=30_000)
+
+
+@pytest.fixture(autouse=True)
+def sender() -> SenderProcess:
+    return make_sender()
 
 
 @pytest.fixture
@@ -58,11 +66,20 @@ def test_a_filtered_list_can_be_counted_and_cut(everything: dict[str, Email]) ->
     assert (waiting.count(), len(waiting[:2])) == (5, 2)
 
 
-def test_a_page_of_mails_costs_three_statements(everything: dict[str, Email]) -> None:
+def count_statements(mails: Iterable[Email]) -> int:
     with CaptureQueriesContext(connection) as captured:
-        states_of(everything.values())
+        states_of(mails)
+    return len(captured)
 
-    assert len(captured) == 3
+
+def test_mails_that_are_done_with_cost_two_statements() -> None:
+    assert (2, 2) == (count_statements([SITUATIONS["sent"][0]()]), count_statements([SITUATIONS["failed"][0]()]))
+
+
+def test_a_page_of_mails_costs_as_many_statements_as_each_kind_needs_once(everything: dict[str, Email]) -> None:
+    others = [make() for make, _ in SITUATIONS.values()]
+
+    assert count_statements(everything.values()) == count_statements([*everything.values(), *others])
 
 
 def test_no_mail_costs_nothing() -> None:
@@ -106,7 +123,12 @@ def test_only_attempts_that_were_started_are_counted() -> None:
 @pytest.mark.parametrize(
     ("situation", "words"),
     [
+        ("to be retried", "Retry 2 at "),
         ("to be retried", "because of: 451 4.7.1 greylisted"),
+        (
+            "partly sent",
+            "These have it: ann@example.com. These were refused: bob@example.com (550 5.1.1 no such user).",
+        ),
         ("being sent", "host-a/4711"),
         ("sent", "250 queued as 1A2B"),
         ("failed", "550 5.1.1 no such user"),
@@ -114,7 +136,7 @@ def test_only_attempts_that_were_started_are_counted() -> None:
         ("cancelled", "by grace"),
         ("held", "The backend is not configured."),
         ("unknown, to be sent again", "sent once more"),
-        ("unknown, left to a person", "waits for a person"),
+        ("unknown, left to a person", "A person has to decide."),
         ("interrupted", "post_office itself"),
     ],
 )
@@ -243,9 +265,170 @@ def test_a_mail_whose_sender_address_is_refused_says_so_in_the_words_of_the_serv
     assert f"It is held: {note}" == state_of(mail).detail
 
 
-def test_paused_backends_cost_no_further_statement(everything: dict[str, Email]) -> None:
+def test_what_waits_for_a_backend_is_not_asked_for_its_place() -> None:
+    mail = make_mail()
+    free = count_statements([mail])
     BackendHealth.objects.create(alias=canonical(""), paused_at=timezone.now())
-    with CaptureQueriesContext(connection) as captured:
-        states_of(everything.values())
 
-    assert len(captured) == 3
+    assert free - 1 == count_statements([mail])
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"seen_at": SEEN_AT}, "It is due, but no sender is alive since 2026-11-21 08:00:00."),
+        ({"ended_at": SEEN_AT, "seen_at": SEEN_AT}, "It is due, but no sender is alive since 2026-11-21 08:00:00."),
+        ({"backends": ["newsletter"]}, "It is due, but no sender is alive. To start one: python manage.py send_q"),
+        ({"backends": ["default"]}, "It is due: the next free sender takes it."),
+    ],
+)
+def test_a_mail_that_nobody_would_send_says_so(sender: SenderProcess, fields: dict[str, Any], words: str) -> None:
+    SenderProcess.objects.update(**fields)
+
+    assert words in state_of(make_mail()).detail
+
+
+@pytest.mark.parametrize("situation", ["scheduled", "to be retried", "unknown, to be sent again"])
+def test_what_has_its_time_says_that_nobody_would_send_it_then(situation: str) -> None:
+    make, _ = SITUATIONS[situation]
+    mail = make()
+    SenderProcess.objects.update(seen_at=SEEN_AT)
+    seen = state_of(mail).detail
+    SenderProcess.objects.all().delete()
+
+    assert seen.endswith(". But no sender is alive since 2026-11-21 08:00:00.")
+    assert state_of(mail).detail.endswith(". But no sender is alive.")
+
+
+def test_a_paused_backend_is_told_before_a_sender_that_is_not_there() -> None:
+    SenderProcess.objects.all().delete()
+    BackendHealth.objects.create(alias=canonical(""), paused_at=timezone.now())
+
+    assert "which is paused by somebody" in state_of(make_mail()).detail
+
+
+def test_a_shut_backend_is_told_after_a_sender_that_is_not_there() -> None:
+    SenderProcess.objects.all().delete()
+    BackendHealth.objects.create(alias=canonical(""), shut_at=timezone.now(), probe_at=timezone.now())
+
+    assert "no sender is alive" in state_of(make_mail()).detail
+
+
+@pytest.mark.parametrize(
+    ("tokens", "tokens_ago", "rate", "words"),
+    [
+        (0.0, 0, 0.01, "whose rate is used up until "),
+        (0.5, 0, 10, "the next free sender takes it."),
+        (0.0, 3600, 0.01, "the next free sender takes it."),
+        (0.0, 0, None, "the next free sender takes it."),
+    ],
+)
+def test_a_mail_that_waits_for_the_rate_says_until_when(
+    tokens: float, tokens_ago: float, rate: float | None, words: str
+) -> None:
+    tokens_at = timezone.now() - timedelta(seconds=tokens_ago)
+    BackendHealth.objects.create(alias=canonical(""), tokens=tokens, tokens_at=tokens_at, max_per_second=rate)
+
+    assert words in state_of(make_mail()).detail
+
+
+def test_a_rest_that_the_rate_makes_is_not_laid_on_the_server() -> None:
+    until = datetime(2099, 1, 2, 3, tzinfo=UTC)
+    BackendHealth.objects.create(alias=canonical(""), tokens_at=timezone.now(), resting_until=until)
+
+    assert "whose rate is used up until 2099-01-02 03:00:00." in state_of(make_mail()).detail
+
+
+def queue_before(mail: Email, *, priority: int, count: int) -> None:
+    earlier = mail.created - timedelta(minutes=1)
+    mails = [Email(from_email="a@example.com", to=["b@example.com"], status=STATUS.queued) for _ in range(count)]
+    for created in Email.objects.bulk_create(mails):
+        Email.objects.filter(pk=created.pk).update(priority=priority, created=earlier)
+
+
+@pytest.mark.parametrize(
+    ("higher", "before", "words"),
+    [
+        (0, 0, "It is due: the next free sender takes it."),
+        (1, 0, "It is due, behind 1 mail of higher priority."),
+        (3, 0, "It is due, behind 3 mails of higher priority."),
+        (0, 1, "It is due, behind 1 mail that was there before."),
+        (0, 2, "It is due, behind 2 mails that were there before."),
+        (3, 2, "It is due; of higher priority: 3 mails, and there before it: 2."),
+    ],
+)
+def test_a_mail_that_waits_its_turn_says_how_much_is_before_it(higher: int, before: int, words: str) -> None:
+    mail = make_mail()
+    queue_before(mail, priority=2, count=higher)
+    queue_before(mail, priority=1, count=before)
+    queue_before(mail, priority=0, count=1)
+    make_mail(scheduled_time=timezone.now() + timedelta(days=1))
+    make_mail(status=STATUS.sent)
+
+    assert words == state_of(mail).detail
+
+
+def test_more_than_anybody_counts_is_said_to_be_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("queue.positions", "ops.waiting_sentences"):
+        monkeypatch.setattr(f"mailqueue.{module}.MOST", 2)
+    mail = make_mail()
+    queue_before(mail, priority=3, count=4)
+
+    assert state_of(mail).detail == "It is due, behind more than 2 mails of higher priority."
+
+
+def test_the_names_of_one_backend_are_one_queue() -> None:
+    mail = make_mail(backend_alias="default")
+    queue_before(mail, priority=3, count=1)
+    elsewhere = make_mail(backend_alias="newsletter")
+
+    assert state_of(mail).detail == "It is due, behind 1 mail of higher priority."
+    assert state_of(elsewhere).detail == "It is due: the next free sender takes it."
+
+
+RESULTS = {
+    "ann@example.com": {"verdict": "sent", "code": 250, "enhanced": "", "reply": "ok"},
+    "bob@example.com": {"verdict": "retry", "code": 451, "enhanced": "4.7.1", "reply": "greylisted"},
+    "cid@example.com": {"verdict": "fail", "code": 550, "enhanced": "5.1.1", "reply": "no such user"},
+}
+
+
+def partly_sent(status: int) -> Email:
+    mail = make_mail(status=status, cc=["bob@example.com", "cid@example.com"], scheduled_time=SEEN_AT + YEARS)
+    make_attempt(mail, AttemptOutcome.RETRY, recipients=RESULTS, reply_code=451, reply="greylisted")
+    return mail
+
+
+def test_a_mail_that_some_have_says_who_has_it_who_waits_and_who_was_refused() -> None:
+    assert state_of(partly_sent(STATUS.requeued)).detail.endswith(
+        "because of: 451 greylisted. These have it: ann@example.com. These wait for it: bob@example.com. "
+        "These were refused: cid@example.com (550 5.1.1 no such user)."
+    )
+
+
+def test_of_a_mail_that_is_stopped_nobody_waits() -> None:
+    mail = partly_sent(STATUS.failed)
+    stop_mail(mail, StopReason.CANCELLED, stopped_by="grace")
+
+    assert state_of(mail).detail == (
+        "It was cancelled by grace. These have it: ann@example.com. These do not have it: bob@example.com. "
+        "These were refused: cid@example.com (550 5.1.1 no such user)."
+    )
+
+
+def test_of_many_recipients_a_few_are_named() -> None:
+    addresses = [f"r{number}@example.com" for number in range(5)]
+    results = dict.fromkeys(addresses, RESULTS["ann@example.com"]) | {"ann@example.com": {"verdict": "fail"}}
+    mail = make_mail(status=STATUS.sent, cc=addresses)
+    make_attempt(mail, AttemptOutcome.PARTLY_SENT, recipients=results)
+
+    assert "These have it: r0@example.com, r1@example.com, r2@example.com and 2 more. These were refused: ann@e" in (
+        state_of(mail).detail
+    )
+
+
+def test_recipients_that_can_not_be_read_are_not_told() -> None:
+    mail = make_mail(status=STATUS.sent)
+    make_attempt(mail, AttemptOutcome.PARTLY_SENT, recipients={"ann@example.com": "odd"})
+
+    assert state_of(mail).detail == "Some recipients have it, others were refused for good."

@@ -8,7 +8,7 @@ from typing import Any
 from django.utils import timezone
 from post_office.models import PRIORITY, STATUS, Email
 
-from mailqueue.models import Attempt, AttemptOutcome, MailState, StopReason
+from mailqueue.models import Attempt, AttemptOutcome, MailState, SenderProcess, StopReason
 from mailqueue.ops.states import State
 
 SENDER = "host-a/4711"
@@ -36,6 +36,13 @@ def make_attempt(mail: Email, outcome: AttemptOutcome | None = None, **fields: A
         **fields,
     }
     return Attempt.objects.create(email=mail, **values)
+
+
+def make_sender(name: str = SENDER, **fields: Any) -> SenderProcess:
+    """Write a sender that is alive."""
+    now = timezone.now()
+    values = {"host": "host-a", "version": "1", "backends": [], "connection_count": 8, "started_at": now}
+    return SenderProcess.objects.create(name=name, **{**values, "seen_at": now, **fields})
 
 
 def stop_mail(mail: Email, reason: StopReason, **fields: Any) -> None:

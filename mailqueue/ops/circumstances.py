@@ -1,0 +1,46 @@
+"""What keeps mail waiting that is not its own: the backend, senders that are not there, and mail before it."""
+
+import json
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from django.db import connections
+
+from mailqueue.delivery.backends import canonical
+from mailqueue.ops.backends import Backend, backends_in_the_way
+from mailqueue.ops.senders import Absence, absences
+from mailqueue.queue.positions import Place, read_places
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What stands in the way of some mails."""
+
+    backends: Mapping[str, Backend] = field(default_factory=dict)
+    """Through which no mail flows now."""
+    absences: Mapping[str, Absence] = field(default_factory=dict)
+    """Backends for which no sender is alive."""
+    places: Mapping[int, Place] = field(default_factory=dict)
+    """By mail, what is sent before it."""
+
+
+def circumstances_of(unsent: Mapping[int, str], *, waiting: Collection[int], using: str) -> Circumstances:
+    """Look around mails that are still to be sent, given with what their rows say of the backend.
+
+    Those that are `waiting` are due. A statement is asked only where its answer would be told.
+    """
+    if not unsent:
+        return Circumstances()
+    in_the_way = backends_in_the_way(using=using)
+    absent = absences({canonical(alias) for alias in unsent.values()}, using=using)
+    hindered = in_the_way.keys() | absent.keys()
+    free = [pk for pk in waiting if canonical(unsent[pk]) not in hindered]
+    return Circumstances(in_the_way, absent, _places(free, aliases=set(unsent.values()), using=using))
+
+
+def _places(email_ids: Collection[int], *, aliases: Iterable[str], using: str) -> dict[int, Place]:
+    if not email_ids:
+        return {}
+    backends = {alias: canonical(alias) for alias in aliases} | {"": canonical("")}
+    with connections[using].cursor() as cursor:
+        return read_places(cursor, list(email_ids), backends=json.dumps(backends))
