@@ -9,7 +9,7 @@ from mailqueue.ops.columns import columns
 from mailqueue.ops.conditions import State
 from mailqueue.ops.facts import readable_time
 from mailqueue.ops.overview import Ages, Count, Overview
-from mailqueue.ops.senders import life_of
+from mailqueue.ops.senders import Life, life_of
 from mailqueue.queue.counts import AGES
 
 WITHIN_A_DAY = frozenset({State.FAILED, State.EXPIRED, State.CANCELLED})
@@ -66,8 +66,8 @@ def _remark(found: Overview, state: State) -> str:
 
 
 def _senders(found: Overview) -> list[str]:
-    if not found.senders:
-        return [_("There is none: nothing is sent. Start one: manage.py send_queued_mail")]
+    is_any_alive = any(life_of(sender) == Life.ALIVE for sender in found.senders)
+    warning = [] if is_any_alive else [_("Nobody is sending. Start a sender: manage.py send_queued_mail")]
     rows = [
         (
             sender.name,
@@ -79,7 +79,7 @@ def _senders(found: Overview) -> list[str]:
         )
         for sender in found.senders
     ]
-    return columns(rows)
+    return [*columns(rows), *warning]
 
 
 def _backends(found: Overview) -> list[str]:

@@ -54,8 +54,12 @@ class TestStatus:
 
         assert [] == [word for word in words if word not in text]
 
-    def test_it_says_when_nobody_is_sending(self) -> None:
-        assert "send_queued_mail" in run("mailqueue_status")
+    @pytest.mark.parametrize(("is_ended", "says_so"), [(False, False), (True, True)])
+    def test_it_says_when_nobody_is_sending(self, is_ended: bool, says_so: bool) -> None:
+        assert "Nobody is sending." in run("mailqueue_status")
+        a_sender(ended_at=timezone.now() if is_ended else None)
+
+        assert says_so is ("Nobody is sending." in run("mailqueue_status"))
 
     def test_it_says_who_paused_a_backend_and_why(self) -> None:
         run("mailqueue_pause", canonical(""), note="moving the relay")
