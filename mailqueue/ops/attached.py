@@ -43,18 +43,17 @@ def _attached(attachment: Attachment) -> Attached:
         return Attached(attachment.pk, name, attachment.mimetype, None, f"{type(error).__name__}: {error}")
 
 
-def read_file(attachment: Attachment) -> tuple[int | None, Iterator[bytes]]:
-    """Return the size of the file of an attachment, where it is known, and its bytes in chunks.
+def read_file(attachment: Attachment) -> tuple[int, Iterator[bytes]]:
+    """Return the size of the file of an attachment, and its bytes in chunks.
 
     Raises:
         MissingFileError: the file is gone or can't be read. Some storages only know when they are asked for the first
             byte, so it is read before this returns.
     """
     try:
-        file = attachment.file.open("rb")
-        chunks = _chunks(file)
-        first = next(chunks, b"")
-        return attachment.file.size, chain([first], chunks)
+        size: int = attachment.file.size
+        chunks = _chunks(attachment.file.open("rb"))
+        return size, chain([next(chunks, b"")], chunks)
     except Exception as error:
         raise MissingFileError(f"{type(error).__name__}: {error}") from error
 

@@ -2,21 +2,19 @@
 
 import re
 from collections.abc import Iterator
-from email.mime.image import MIMEImage
+from email.message import EmailMessage
 from pathlib import Path
 
 import pytest
 from django.conf import settings as django_settings
 from django.contrib.auth.models import Permission, User
 from django.core.files.base import ContentFile
-from django.core.mail import EmailMultiAlternatives
 from django.test import Client
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 from post_office.models import STATUS, Attachment, Email
 from pytest_django import Settings
 
-import mailqueue
-from mailqueue.models import AttemptOutcome
+from mailqueue.models import AttemptOutcome, MessageSource
 from tests.browser.conftest import SCREENS, SCREENSHOTS, Shoot, is_expected
 from tests.support.hostile import hostile_html
 from tests.support.http_server import Answer, HttpServer
@@ -113,6 +111,29 @@ def test_a_hostile_mail_runs_nothing_and_reaches_nobody(
     assert admin.url.endswith(address_of(mail, "preview/"))
 
 
+def test_the_sandbox_alone_would_hold_it_too(
+    browser: Browser, live_server: object, screen: str, admin_user: User, spy: HttpServer
+) -> None:
+    mail = make_mail(html_message="<p>Replaced on its way.</p>")
+    context = browser.new_context(base_url=str(live_server), **SCREENS[screen])  # type: ignore[arg-type]
+    log_in(context, admin_user)
+    page = context.new_page()
+    raw = hostile_html(spy.url)
+    page.route("**/preview/", lambda route: route.fulfill(response=route.fetch(), body=raw))
+    page.goto(address_of(mail))
+    frame = page.frame_locator("iframe.mail-preview")
+    expect(frame.get_by_role("heading")).to_have_text("A very good offer")
+    frame.get_by_role("button", name="Log in").click()
+    titles = page.title()
+    page.goto(address_of(mail, "preview/"))
+    expect(page.get_by_role("heading")).to_have_text("A very good offer")
+    page.get_by_role("button", name="Log in").click()
+    titles += page.title()
+    context.close()
+
+    assert ([], False) == (spy.requests, "hacked" in titles)
+
+
 def test_remote_images_are_fetched_when_asked_for_and_nothing_else_is(
     curious: Page, spy: HttpServer, shoot: Shoot, screen: str
 ) -> None:
@@ -185,14 +206,16 @@ def test_the_source_is_shown_and_downloaded(admin: Page, shoot: Shoot) -> None:
 
 
 def test_images_within_a_mail_are_shown(admin: Page, screen: str) -> None:
-    message = EmailMultiAlternatives("Hello", "Hello", "a@example.com", ["ann@example.com"])
-    message.attach_alternative('<p>Look:</p><img src="cid:logo@shop" width="80" height="80" alt="logo">', "text/html")
-    image = MIMEImage(PIXEL, "gif")
-    image["Content-ID"] = "<logo@shop>"
-    message.attach(image)
-    with mailqueue.collect() as mails:
-        message.send()
-    admin.goto(address_of(mails[0]))
+    mail = make_mail()
+    message = EmailMessage()
+    message.set_content("Hello")
+    html = '<p>Look:</p><img src="cid:logo@shop" width="80" height="80" alt="logo">'
+    message.add_alternative(html, subtype="html")
+    message.add_attachment(PIXEL, "image", "gif", cid="<logo@shop>")
+    MessageSource.objects.create(
+        email=mail, envelope_from="a@example.com", recipients=["ann@example.com"], message=message.as_bytes()
+    )
+    admin.goto(address_of(mail))
     logo = admin.frame_locator("iframe.mail-preview").get_by_alt_text("logo")
     expect(logo).to_have_js_property("naturalWidth", 1)
     shoot_preview(admin, "mail-inline-image", screen)

@@ -2,7 +2,7 @@
 
 import re
 from email import message_from_bytes
-from email.mime.image import MIMEImage
+from email.message import EmailMessage as Message
 from email.mime.text import MIMEText
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.core.files.base import ContentFile
-from django.core.mail import EmailMessage, EmailMultiAlternatives
+from django.core.mail import EmailMessage
 from django.db import connection
 from django.test import Client
+from django.test.html import parse_html
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from post_office.models import STATUS, Attachment, Email, EmailTemplate, Log
@@ -90,18 +91,19 @@ def make_full_mail(**fields: Any) -> tuple[Email, Attachment]:
     return mail, attach(mail, name=f"{SECRET}.pdf", content=SECRET.encode())
 
 
-def keep_image(mail: Email, *, mimetype: str = "gif") -> None:
-    message = EmailMultiAlternatives("Your code", SECRET, "shop@example.com", ["ann@example.com"])
-    message.attach_alternative(f'<p>{SECRET}</p><img src="cid:{IMAGE}">', "text/html")
-    image = MIMEImage(PIXEL, mimetype)
-    image["Content-ID"] = f"<{IMAGE}>"
-    message.attach(image)
-    MessageSource.objects.create(
-        email=mail,
-        envelope_from="shop@example.com",
-        recipients=["ann@example.com"],
-        message=message.message().as_bytes(),
-    )
+def keep_image(mail: Email, *, subtype: str = "gif") -> None:
+    message = Message()
+    message["Subject"] = "Your code"
+    message.set_content(SECRET)
+    message.add_alternative(f'<p>{SECRET}</p><img src="cid:{IMAGE}">', subtype="html")
+    message.add_attachment(PIXEL, "image", subtype, cid=f"<{IMAGE}>")
+    keep_message(mail, message.as_bytes())
+
+
+def keep_message(mail: Email, message: bytes) -> None:
+    """Keep a mail as the bytes that its caller built."""
+    recipients = ["ann@example.com"]
+    MessageSource.objects.create(email=mail, envelope_from="shop@example.com", recipients=recipients, message=message)
 
 
 def address(name: str, mail: Email, attachment: Attachment) -> str:
@@ -322,7 +324,7 @@ def test_the_page_of_a_mail_without_remote_images_says_nothing_of_them(admin_cli
 
 def test_an_image_that_says_to_be_none_is_not_served(admin_client: Client) -> None:
     mail = make_mail()
-    keep_image(mail, mimetype='x" onload="alert(1)')
+    keep_image(mail, subtype="x!y")
     response = get(admin_client, "admin:post_office_email_image", mail.pk, IMAGE)
 
     assert 404 == response.status_code
@@ -355,12 +357,7 @@ def test_bcc_stands_in_no_header(admin_client: Client, name: str) -> None:
     message["Bcc"] = "carl@example.com,\r\n dora@example.com"
     message["Subject"] = "Hello"
     message["Resent-Bcc"] = "eve@example.com"
-    MessageSource.objects.create(
-        email=mail,
-        envelope_from="shop@example.com",
-        recipients=["carl@example.com"],
-        message=message.as_bytes(),
-    )
+    keep_message(mail, message.as_bytes())
     content = get(admin_client, name, mail.pk).content.decode()
 
     assert [False, False, False] == [person in content for person in ("carl@", "dora@", "eve@")]
@@ -369,9 +366,7 @@ def test_bcc_stands_in_no_header(admin_client: Client, name: str) -> None:
 
 def test_a_message_without_a_body_has_a_source(admin_client: Client) -> None:
     mail = make_mail()
-    MessageSource.objects.create(
-        email=mail, envelope_from="a@example.com", recipients=["b@example.com"], message=b"Subject: Hello\nBcc: c@d.e"
-    )
+    keep_message(mail, b"Subject: Hello\nBcc: c@d.e")
 
     assert b"Subject: Hello\n" == get(admin_client, SOURCE, mail.pk).content
 
@@ -499,14 +494,37 @@ def test_attachments_that_stand_in_the_message_are_said_to_be_in_its_source(admi
     mail = make_mail()
     message = EmailMessage("Hello", "Hello", "a@example.com", ["ann@example.com"])
     message.attach("invoice.pdf", b"%PDF", "application/pdf")
-    MessageSource.objects.create(
-        email=mail,
-        envelope_from="a@example.com",
-        recipients=["ann@example.com"],
-        message=message.message().as_bytes(),
-    )
+    keep_message(mail, message.message().as_bytes())
 
     assert "They stand in the message itself" in get(admin_client, PAGE, mail.pk).content.decode()
+
+
+@pytest.mark.parametrize("query", [{}, {"images": "remote"}])
+def test_the_page_is_well_formed(admin_client: Client, query: dict[str, str]) -> None:
+    mail = make_mail(
+        html_message='<a href="https://x"><img src="https://x/y.png"></a>', headers={"X-Order": "<17>"}, cc=["b@x.org"]
+    )
+    attach(mail, name='a "b" <c>.pdf')
+    results = {"ann@example.com": {"verdict": "sent", "code": 250}, "b@x.org": {"verdict": "retry", "code": 451}}
+    make_attempt(mail, AttemptOutcome.RETRY, recipients=results)
+    Log.objects.create(email=mail, status=STATUS.failed, exception_type="SMTPDataError", message="554 spam")
+    page = get(admin_client, PAGE, mail.pk, **query).content.decode()
+    parse_html(page)
+    ids = re.findall(r'\sid="([^"]+)"', page)
+
+    assert len(ids) == len(set(ids))
+
+
+def test_an_image_is_found_by_the_beginning_of_its_content_id(admin_client: Client) -> None:
+    mail = make_mail()
+    keep_message(
+        mail,
+        b"Content-Type: image/gif\nContent-Transfer-Encoding: base64\n"
+        b"Content-ID: <" + IMAGE.encode() + b"@shop.example.com>\n\nR0lG\n",
+    )
+    response = get(admin_client, "admin:post_office_email_image", mail.pk, IMAGE)
+
+    assert ("image/gif", b"GIF") == (response["Content-Type"], response.content)
 
 
 def test_the_page_says_nothing_of_attachments_where_there_are_none(admin_client: Client) -> None:
