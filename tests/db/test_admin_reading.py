@@ -407,7 +407,8 @@ def test_the_page_of_a_mail_that_can_not_be_built_shows_its_html_as_text(admin_c
 
 
 def test_headers_are_shown_decoded(admin_client: Client) -> None:
-    mail = make_mail(subject="Grüße", headers={"X-Odd": "=?nonsense?q?=FF?="})
+    mail = make_mail()
+    keep_message(mail, b"Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\nX-Odd: =?nonsense?q?=FF?=\n\nHello\n")
     page = get(admin_client, PAGE, mail.pk).content.decode()
 
     assert '<tr><th scope="row">Subject</th><td>Grüße</td></tr>' in page
