@@ -19,13 +19,11 @@ admin.site.unregister(Email)
 class MailAdmin(Listing, Page, post_office.admin.EmailAdmin):  # type: ignore[misc]  # post_office has no types
     """Mail to be read, requeued and cancelled, never edited. The URL names are those of post_office's admin."""
 
-    inlines = (post_office.admin.LogInline,)
-
     class Media:
         css = {"all": ("mailqueue/admin.css",)}
 
     def get_urls(self) -> list[URLPattern]:
-        return [*self.act_urls(), *super().get_urls()]
+        return [*self.act_urls(), *self.reading_urls(), *super().get_urls()]
 
     def has_change_permission(self, request: HttpRequest, obj: Email | None = None) -> bool:
         return False

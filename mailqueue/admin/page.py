@@ -5,57 +5,55 @@
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
-from django.core.exceptions import PermissionDenied
-from django.core.mail import EmailMessage
-from django.http import Http404, HttpRequest, HttpResponse
-from django.urls import reverse
-from django.utils.html import format_html
+from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext_lazy as _
+from post_office.admin import LogInline
 from post_office.models import Email
 
 from mailqueue.admin.acts import Acts
+from mailqueue.admin.reading import Reading, may_read, shows_remote_images
+from mailqueue.ops.attached import attached_to
 from mailqueue.ops.contents import contents_of, is_hidden, why_hidden
+from mailqueue.ops.discretion import discreet_status, discreet_timeline
+from mailqueue.ops.preview import preview_of
 from mailqueue.ops.reach import COULD_COME_TWICE, obstacles_of
 from mailqueue.ops.states import State, state_of
 from mailqueue.ops.timeline import timeline_of
-from mailqueue.outbox.messages import letter_of, load_rows
+from mailqueue.outbox.identity import has_identity
+from mailqueue.outbox.messages import load_rows
 
 if TYPE_CHECKING:
     from django_stubs_ext import FieldsetSpec
 
 CANCELLABLE = frozenset({State.WAITING, State.SCHEDULED, State.RETRYING})
 NOT_REQUEUABLE = frozenset({State.WAITING, State.SENDING, State.INTERRUPTED})
+FACTS = {
+    "from_email": "from_email",
+    "to_list": "to",
+    "cc_list": "cc",
+    "bcc_list": "bcc",
+    **{name: name for name in ("message_id", "priority", "backend_alias", "created", "scheduled_time", "expires_at")},
+}
+"""What is shown of a mail beside its subject, and the column it comes from. What is empty is left out."""
 
 
-def _message_to_show(mail: Email) -> EmailMessage:
-    """Build what post_office's preview and images show: what would be sent, also where its own row can't hold it."""
-    if is_hidden(mail):
-        raise Http404
-    return letter_of(mail, recipients=[]).build()
-
-
-class Page(Acts):
+class Page(Reading, Acts):
     """The page of a mail, with buttons for the acts that its state allows."""
 
     change_form_template = "admin/mailqueue/mail.html"
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Email | None:
         found = super().get_object(request, object_id, from_field)
-        mail = None if found is None else load_rows([found.pk], using=found._state.db).get(found.pk)
-        if mail is not None:
-            mail.email_message = lambda: _message_to_show(mail)
-        return mail
+        return None if found is None else load_rows([found.pk], using=found._state.db).get(found.pk)
+
+    def get_inlines(self, request: HttpRequest, obj: Email | None) -> Any:
+        # What an exception said, which post_office's log keeps, may quote the mail.
+        return (LogInline,) if may_read(request) and obj is not None and obj.logs.exists() else ()
 
     def get_fieldsets(self, request: HttpRequest, obj: Email | None = None) -> "FieldsetSpec":
-        addresses = ("from_email", "to_list", "cc_list", "bcc_list")
-        facts = ("message_id", "priority", "backend_alias", "created", "scheduled_time", "expires_at")
-        if obj is not None and is_hidden(obj):
-            return [(_("Mail"), {"fields": (*addresses, *facts)})]
-        return [
-            (_("Mail"), {"fields": ("subject_text", *addresses, *facts)}),
-            (_("Content"), {"fields": ("body", "html_preview")}),
-            (_("Headers"), {"fields": ("headers",), "classes": ("collapse",)}),
-        ]
+        subject = () if obj is not None and is_hidden(obj) else ("subject_text",)
+        facts = [name for name, column in FACTS.items() if obj is None or getattr(obj, column) not in (None, "", [])]
+        return [(_("Mail"), {"fields": (*subject, *facts)})]
 
     def render_change_form(
         self,
@@ -75,37 +73,34 @@ class Page(Acts):
         status = state_of(mail)
         is_requeuable = status.state not in NOT_REQUEUABLE and not obstacles_of([mail.pk], using=mail._state.db)
         is_pending_unknown = status.state == State.UNKNOWN and status.until is not None
-        return {
-            "title": _("Mail %(number)s") % {"number": mail.pk},
-            "status": status,
-            "attachments": [] if is_hidden(mail) else mail.attachments.all(),
-            "why_hidden": why_hidden(mail),
-            "problem": mail.mailqueue_contents.problem,
-            "timeline": timeline_of(mail),
+        timeline = timeline_of(mail)
+        acts = {
             "may_requeue": is_requeuable and self.has_requeue_permission(request),
             "asks_before_requeue": status.state in COULD_COME_TWICE,
             "may_cancel": (status.state in CANCELLABLE or is_pending_unknown) and self.has_cancel_permission(request),
         }
+        facts = {"title": _("Mail %(number)s") % {"number": mail.pk}, "why_hidden": why_hidden(mail), **acts}
+        if not may_read(request):
+            closed = {"status": discreet_status(status, timeline), "timeline": discreet_timeline(timeline)}
+            return {**facts, **closed, "may_read": False, "problem": mail.mailqueue_contents.error}
+        opened = {"status": status, "timeline": timeline, "may_read": True}
+        return {**facts, **opened, "problem": mail.mailqueue_contents.problem, **self._reading(request, mail)}
 
-    def preview_html(self, request: HttpRequest, pk: int) -> HttpResponse:
-        return self._guarded(super().preview_html, request, pk)  # type: ignore[misc]  # it comes from post_office
-
-    def fetch_email_image(self, request: HttpRequest, pk: int, content_id: str) -> HttpResponse:
-        return self._guarded(super().fetch_email_image, request, pk, content_id)  # type: ignore[misc]  # as above
-
-    def _guarded(self, view: Any, request: HttpRequest, *args: Any) -> HttpResponse:
-        try:
-            response: HttpResponse = view(request, *args)
-        except (Http404, PermissionDenied):
-            raise
-        except Exception as error:  # noqa: BLE001  (a template, a storage or a header may raise anything)
-            text = _("This mail can't be built: %(error)s") % {"error": f"{type(error).__name__}: {error}"}
-            response = HttpResponse(text, content_type="text/plain; charset=utf-8", status=422)
-        return response
-
-    def _get_html_payload(self, mail: Email) -> str | None:
-        contents = contents_of(mail)
-        return contents.html or None
+    def _reading(self, request: HttpRequest, mail: Email) -> dict[str, Any]:
+        """Return what the page shows of a mail to those who may read it."""
+        if is_hidden(mail):
+            return {}
+        contents = mail.mailqueue_contents
+        shows_remote = shows_remote_images(request)
+        has_preview = contents.html and not contents.problem
+        return {
+            "contents": contents,
+            "attachments": attached_to(mail),
+            "is_identity_open": not has_identity(mail),
+            "preview": preview_of(contents.html, title="", images={}) if has_preview else None,
+            "preview_address": self.preview_address(mail, shows_remote=shows_remote),
+            "shows_remote": shows_remote,
+        }
 
     @admin.display(description=_("subject"))
     def subject_text(self, mail: Email) -> str:
@@ -122,16 +117,3 @@ class Page(Acts):
     @admin.display(description=_("bcc"))
     def bcc_list(self, mail: Email) -> str:
         return ", ".join(mail.bcc) or self.get_empty_value_display()
-
-    @admin.display(description=_("text"))
-    def body(self, mail: Email) -> str:
-        text = mail.mailqueue_contents.text
-        return format_html('<pre class="mail-text">{}</pre>', text) if text else self.get_empty_value_display()
-
-    @admin.display(description=_("HTML"))
-    def html_preview(self, mail: Email) -> str:
-        if not mail.mailqueue_contents.html:
-            return self.get_empty_value_display()
-        address = reverse(f"{self.admin_site.name}:post_office_email_preview", args=[mail.pk])
-        label = _("Preview in a new tab")
-        return format_html('<a href="{}" target="_blank" rel="noopener" class="mail-preview">{}</a>', address, label)

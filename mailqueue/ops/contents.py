@@ -2,9 +2,12 @@
 is sensitive is shown to nobody.
 """
 
+import re
+from collections.abc import Iterator, Mapping
 from copy import copy
-from dataclasses import dataclass
-from email import policy
+from dataclasses import dataclass, field
+from email import message_from_bytes, policy
+from email.header import decode_header, make_header
 from email.message import EmailMessage as Message
 from email.parser import BytesParser
 
@@ -14,7 +17,19 @@ from post_office.models import Email
 from mailqueue.models import MailOptions
 from mailqueue.ops.facts import readable_time
 from mailqueue.outbox.messages import letter_of
-from mailqueue.outbox.serial import build
+from mailqueue.outbox.serial import serialised
+
+END_OF_HEAD = re.compile(rb"(?<=\n)\r?\n")
+BLIND = re.compile(rb"^(?:resent-)?bcc[ \t]*:.*\n?(?:[ \t].*\n?)*", re.IGNORECASE | re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image within a mail."""
+
+    mimetype: str
+    """As the mail says: it may be anything."""
+    data: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +39,16 @@ class Contents:
     subject: str
     text: str
     html: str
+    headers: list[tuple[str, str]] = field(default_factory=list)
+    """In their order, decoded; without Bcc."""
+    images: Mapping[str, Image] = field(default_factory=dict)
+    """Those that HTML may show, by Content-ID."""
+    inner_attachment_count: int = 0
+    """Attachments that stand in the message; also those that have a row of their own."""
     problem: str = ""
     """Why the mail can't be built, where it can't; the texts are then what the row holds."""
+    error: str = ""
+    """The same without what it quotes of the mail: the name of the exception."""
 
 
 def is_hidden(email: Email) -> bool:
@@ -50,11 +73,22 @@ def contents_of(email: Email) -> Contents:
     if is_hidden(email):
         return Contents("", "", "")
     try:
-        message = _built(email)
-        return Contents(str(message.get("Subject", "")), _part(message, "plain"), _part(message, "html"))
+        return _read(raw_message(email))
     except Exception as error:  # noqa: BLE001  (a template, a storage or a header may raise anything)
-        problem = f"{type(error).__name__}: {error}"
-        return Contents(email.subject, email.message, email.html_message, problem)
+        name = type(error).__name__
+        return Contents(email.subject, email.message, email.html_message, problem=f"{name}: {error}", error=name)
+
+
+def raw_message(email: Email) -> bytes:
+    """Return a loaded mail as it goes over the wire, but for Bcc, which is nobody else's business.
+
+    Where it has several parts, their boundary is named anew each time. Raises whatever building it raises.
+    """
+    # On a copy, for post_office writes OVERRIDE_RECIPIENTS into the mail that it builds.
+    content = serialised(letter_of(copy(email), recipients=[]).build())
+    end = END_OF_HEAD.search(content)
+    head, rest = (content[: end.start()], content[end.start() :]) if end else (content, b"")
+    return BLIND.sub(b"", head) + rest
 
 
 def _options(email: Email) -> MailOptions | None:
@@ -62,13 +96,35 @@ def _options(email: Email) -> MailOptions | None:
     return options
 
 
-def _built(email: Email) -> Message:
-    # On a copy, for post_office writes OVERRIDE_RECIPIENTS into the mail that it builds.
-    built = build(letter_of(copy(email), recipients=[]).build())
-    parsed: Message = BytesParser(policy=policy.default).parsebytes(built.as_bytes())
-    return parsed
+def _read(content: bytes) -> Contents:
+    message: Message = BytesParser(policy=policy.default).parsebytes(content)
+    return Contents(
+        str(message.get("Subject", "")),
+        _part(message, "plain"),
+        _part(message, "html"),
+        headers=list(_headers(content)),
+        images=dict(_images(message)),
+        inner_attachment_count=sum(part.is_attachment() for part in message.walk()),
+    )
 
 
 def _part(message: Message, subtype: str) -> str:
     part = message.get_body((subtype,))
     return "" if part is None else str(part.get_content())
+
+
+def _headers(content: bytes) -> Iterator[tuple[str, str]]:
+    for name, value in message_from_bytes(content).items():
+        text = " ".join(str(value).split())
+        try:
+            yield name, str(make_header(decode_header(text)))
+        except (LookupError, ValueError):  # an encoding that nobody knows, or bytes that are none of it
+            yield name, text
+
+
+def _images(message: Message) -> Iterator[tuple[str, Image]]:
+    for part in message.walk():
+        content_id = str(part.get("Content-ID", "")).strip().strip("<>")
+        if content_id and part.get_content_maintype() == "image":
+            data = part.get_payload(decode=True)
+            yield content_id, Image(part.get_content_type(), data if isinstance(data, bytes) else b"")
