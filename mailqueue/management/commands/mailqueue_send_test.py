@@ -13,8 +13,10 @@ from post_office.models import Email
 from mailqueue.delivery.backends import canonical, configured_aliases
 from mailqueue.management.arguments import seconds
 from mailqueue.models import SenderProcess
+from mailqueue.ops.allowed import allowed_sentence
 from mailqueue.ops.senders import with_life
 from mailqueue.ops.states import MailStatus, State, state_of
+from mailqueue.outbox.allowed import would_be_held
 from mailqueue.outbox.send import send
 
 WAIT_SECONDS = 60.0
@@ -44,6 +46,8 @@ class Command(BaseCommand):
             raise CommandError(
                 f"There is no backend {options['backend']!r}. Configured: {', '.join(configured_aliases())}."
             )
+        if would_be_held(options["address"]):
+            raise CommandError(f"It would be held, for {options['address']} is not allowed. {allowed_sentence()}")
         mail = self._queue(options["address"], options["backend"])
         status = self._wait(mail, wait_seconds=options["timeout"])
         if status.state == State.SENT:
