@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from post_office.models import Email
 
 from mailqueue.admin.acts import Acts
-from mailqueue.ops.contents import contents_of, is_hidden, why_hidden
+from mailqueue.ops.contents import contents_of, is_dropped, is_hidden, why_hidden
 from mailqueue.ops.reach import COULD_COME_TWICE, obstacles_of
 from mailqueue.ops.states import State, state_of
 from mailqueue.ops.timeline import timeline_of
@@ -29,7 +29,7 @@ NOT_REQUEUABLE = frozenset({State.WAITING, State.SENDING, State.INTERRUPTED})
 
 def _message_to_show(mail: Email) -> EmailMessage:
     """Build what post_office's preview and images show: what would be sent, also where its own row can't hold it."""
-    if is_hidden(mail):
+    if is_hidden(mail) or is_dropped(mail):
         raise Http404
     return letter_of(mail, recipients=[]).build()
 
@@ -51,6 +51,8 @@ class Page(Acts):
         facts = ("message_id", "priority", "backend_alias", "created", "scheduled_time", "expires_at")
         if obj is not None and is_hidden(obj):
             return [(_("Mail"), {"fields": (*addresses, *facts)})]
+        if obj is not None and is_dropped(obj):
+            return [(_("Mail"), {"fields": ("subject_text", *addresses, *facts)})]
         return [
             (_("Mail"), {"fields": ("subject_text", *addresses, *facts)}),
             (_("Content"), {"fields": ("body", "html_preview")}),

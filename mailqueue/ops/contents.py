@@ -1,5 +1,5 @@
 """What a mail says, for people to read. A mail that can't be built is shown all the same, with the reason; one that
-is sensitive is shown to nobody.
+is sensitive is shown to nobody, and one whose content was dropped is not shown as if it had been empty.
 """
 
 from copy import copy
@@ -34,21 +34,35 @@ def is_hidden(email: Email) -> bool:
     return options is not None and options.is_sensitive
 
 
-def why_hidden(email: Email) -> str:
-    """Say in a sentence why nothing is shown of a mail; empty for all others."""
+def is_dropped(email: Email) -> bool:
+    """Whether nothing is left of what the mail said, but perhaps its subject."""
     options = _options(email)
-    if options is None or not options.is_sensitive:
+    return options is not None and options.wiped_at is not None
+
+
+def why_hidden(email: Email) -> str:
+    """Say why what a mail says is not shown: it is sensitive, or no longer kept. Empty for all others."""
+    options = _options(email)
+    if options is None or not (options.is_sensitive or options.wiped_at):
         return ""
     if options.wiped_at is None:
         return _("This mail is sensitive: its subject, text, headers and attachments are shown to nobody.")
     words = {"time": readable_time(options.wiped_at)}
-    return _("This mail was sensitive: its subject, text, headers and attachments were wiped at %(time)s.") % words
+    if options.is_sensitive:
+        return _("This mail was sensitive: its subject, text, headers and attachments were wiped at %(time)s.") % words
+    pattern = _(
+        "The text, headers and attachments of this mail were dropped at %(time)s: the time for which they are kept "
+        "(BODY_RETENTION_DAYS) was over."
+    )
+    return pattern % words
 
 
 def contents_of(email: Email) -> Contents:
     """Read a loaded mail (`outbox.messages.load_rows`) as it would be sent."""
     if is_hidden(email):
         return Contents("", "", "")
+    if is_dropped(email):
+        return Contents(email.subject, "", "")
     try:
         message = _built(email)
         return Contents(str(message.get("Subject", "")), _part(message, "plain"), _part(message, "html"))

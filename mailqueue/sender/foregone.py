@@ -5,7 +5,7 @@ from mailqueue.outbox.allowed import not_allowed, why_held
 from mailqueue.outbox.messages import recipients_of
 from mailqueue.sender.jobs import Job
 
-WIPED = "It was sensitive: what it said was wiped when it was sent or expired, and nothing is left to send."
+WIPED = "What it said is no longer kept, and nothing is left to send."
 DAMAGED = "What its earlier attempts say of the recipients can't be read (mailqueue_attempt): who has it is not known."
 
 
