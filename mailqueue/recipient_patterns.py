@@ -35,8 +35,13 @@ def allows(patterns: Sequence[str], mailbox: str) -> bool:
     A pattern without an @, or with nothing before it, means all mailboxes of that domain, and not of those below it.
     `*` stands for any characters but @, `?` for one.
     """
+    return bool(mailbox) and _expression(tuple(patterns)).fullmatch(normalised(mailbox)) is not None
+
+
+def normalised(mailbox: str) -> str:
+    """Return a mailbox as all are written that mean the same."""
     local, _, domain = mailbox.rpartition("@")
-    return bool(domain) and _expression(tuple(patterns)).fullmatch(f"{local}@{_ascii(domain)}".casefold()) is not None
+    return f"{local}@{_ascii(domain)}".casefold()
 
 
 @lru_cache(maxsize=8)

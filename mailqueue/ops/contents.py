@@ -14,6 +14,7 @@ from post_office.models import Email
 from mailqueue.models import MailOptions
 from mailqueue.ops.sentences import readable_time
 from mailqueue.outbox.messages import letter_of
+from mailqueue.outbox.person import FORGOTTEN
 from mailqueue.outbox.serial import build
 
 
@@ -50,9 +51,15 @@ def why_hidden(email: Email) -> str:
     words = {"time": readable_time(options.wiped_at)}
     if options.is_sensitive:
         return _("This mail was sensitive: its subject, text, headers and attachments were wiped at %(time)s.") % words
+    if FORGOTTEN in (email.from_email, *email.to, *email.cc, *email.bcc):
+        pattern = _(
+            "The subject, text, headers and attachments of this mail were dropped at %(time)s: somebody whom it names "
+            "was forgotten (mailqueue_forget)."
+        )
+        return pattern % words
     pattern = _(
         "The text, headers and attachments of this mail were dropped at %(time)s: the time for which they are kept "
-        "(BODY_RETENTION_DAYS) was over."
+        "(BODY_RETENTION_DAYS) was over, or somebody whom it named was forgotten (mailqueue_forget)."
     )
     return pattern % words
 

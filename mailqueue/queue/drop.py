@@ -31,9 +31,10 @@ STILL_THERE = "NOT EXISTS (SELECT FROM mailqueue_mailoptions o WHERE o.email_id 
 DROP = f"""
 WITH wiped AS (
     INSERT INTO mailqueue_mailoptions AS o (email_id, ref, is_sensitive, unknown_outcome, wiped_at)
-    SELECT g.id, '', false, '', clock_timestamp() FROM unnest(%s::bigint[]) AS g(id) ORDER BY g.id
-    ON CONFLICT (email_id) DO UPDATE SET wiped_at = coalesce(o.wiped_at, excluded.wiped_at)
-    RETURNING email_id, NOT is_sensitive AS keeps_subject
+    SELECT g.id, '', false, '', clock_timestamp() FROM unnest(%(ids)s::bigint[]) AS g(id) ORDER BY g.id
+    ON CONFLICT (email_id) DO UPDATE SET
+        wiped_at = CASE WHEN %(keeps_subject)s THEN coalesce(o.wiped_at, excluded.wiped_at) ELSE excluded.wiped_at END
+    RETURNING email_id, %(keeps_subject)s AND NOT is_sensitive AS keeps_subject
 ), {EMPTYING}
 """
 
@@ -85,14 +86,14 @@ def drop(
             return
 
 
-def drop_contents(cursor: Any, email_ids: Sequence[int]) -> None:
+def drop_contents(cursor: Any, email_ids: Sequence[int], *, keeps_subject: bool = True) -> None:
     """Empty these mails, which the caller has locked, whatever their state; who got them and how it went stays.
 
-    Message-ID and Date stay, and the subject unless the mail is sensitive. Attachments that no other mail has go too,
-    their files after the commit.
+    Message-ID and Date stay; the subject too if it is asked for and the mail is not sensitive. Attachments that no
+    other mail has go too, their files after the commit.
     """
     cursor.execute(ATTACHED, [list(email_ids)])
-    cursor.execute(DROP, [list(email_ids)])
+    cursor.execute(DROP, {"ids": list(email_ids), "keeps_subject": keeps_subject})
     if attachment_ids := [attachment_id for (attachment_id,) in cursor.fetchall()]:
         drop_attachments(cursor, attachment_ids)
 

@@ -13,8 +13,8 @@ from django.utils import timezone
 from post_office.models import STATUS, Email
 
 from mailqueue.delivery.backends import canonical
+from mailqueue.management import user
 from mailqueue.management.commands import (
-    mailqueue_pause,
     mailqueue_requeue,
     mailqueue_send_test,
     mailqueue_status,
@@ -307,7 +307,7 @@ class TestPauseAndResume:
         def nobody() -> str:
             raise KeyError("getpwuid(): uid not found: 4711")
 
-        monkeypatch.setattr(mailqueue_pause, "getuser", nobody)
+        monkeypatch.setattr(user, "getuser", nobody)
         run("mailqueue_pause", all=True)
 
         assert {""} == set(BackendHealth.objects.values_list("paused_by", flat=True))
