@@ -27,6 +27,7 @@ class Flow(models.TextChoices):
     SPENT = "spent", _("used up for today")
     SHUT = "shut", _("shut")
     PAUSED = "paused", _("paused")
+    GONE = "gone", _("not configured any more")
 
 
 class Source(models.TextChoices):
@@ -54,6 +55,8 @@ class Backend:
 
     @property
     def flow(self) -> Flow:
+        if self.row.alias not in configured_aliases():
+            return Flow.GONE
         if self.row.paused_at is not None:
             return Flow.PAUSED
         if self.row.shut_at is not None:

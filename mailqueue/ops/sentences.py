@@ -69,6 +69,7 @@ def _waiting(facts: Facts) -> str:
     }
     patterns = {
         Flow.PAUSED: _("It waits for the backend %(backend)s, which is %(paused)s."),
+        Flow.GONE: _("It names the backend %(backend)s, which is not configured any more: the next sender holds it."),
         Flow.SHUT: _(
             "It waits for the backend %(backend)s, which is shut since %(since)s (%(reason)s). Next probe: %(probe)s."
         ),

@@ -62,6 +62,13 @@ class TestStatus:
 
         assert "moving the relay" in run("mailqueue_status")
 
+    def test_a_backend_that_is_not_configured_any_more_is_not_said_to_be_open(self) -> None:
+        BackendHealth.objects.create(alias="old-one")
+        lines = [line for line in run("mailqueue_status").splitlines() if "old-one" in line]
+        flows = {entry["alias"]: entry["flow"] for entry in json.loads(run("mailqueue_status", json=True))["backends"]}
+
+        assert ("gone", True) == (flows["old-one"], "not configured any more" in lines[0])
+
     def test_as_json_it_is_one_object(self) -> None:
         in_state(State.RETRYING)
         a_sender()
