@@ -5,10 +5,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import router
 from post_office.models import Email
 
+from mailqueue.management.command import QueueCommand
 from mailqueue.management.user import system_user
 from mailqueue.outbox.person import FORGOTTEN, Person
 from mailqueue.queue.forget import Fate, Forgotten, forget, survey
@@ -18,7 +19,7 @@ LISTED_COUNT = 20
 DONE_WITH = (Fate.DELETED, Fate.REDACTED)
 
 
-class Command(BaseCommand):
+class Command(QueueCommand):
     help = (
         "Forget somebody: delete the mail that went to nobody else, and take the address, and what the mail says, out "
         "of all other mail. Asks first. Exits with 1 where something is left. "

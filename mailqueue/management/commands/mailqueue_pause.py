@@ -3,16 +3,16 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand
 from django.db import router
 from post_office.models import Email
 
 from mailqueue.management.backends import add_backends, chosen_backends
+from mailqueue.management.command import QueueCommand
 from mailqueue.management.user import system_user
 from mailqueue.queue.pauses import pause
 
 
-class Command(BaseCommand):
+class Command(QueueCommand):
     help = (
         "Pause backends: nothing more is started through them until mailqueue_resume. Mail is queued as before. "
         'Examples: mailqueue_pause default --note "moving the relay"; mailqueue_pause --all'
