@@ -14,6 +14,7 @@ from django.db import IntegrityError, connections, transaction
 from post_office.models import STATUS, Attachment
 
 from mailqueue.models import StopReason
+from mailqueue.outbox.files import quotable_name
 
 # Of the mails that a first part has named `wiped`. Message-ID and Date stay: they say which mail it was. The template
 # stays too: without its context it says nothing.
@@ -81,7 +82,9 @@ def remove_files(names: Sequence[str], *, using: str) -> None:
             cursor.execute(NAMED, [list(names)])
             named = {name for (name,) in cursor.fetchall()}
     except Exception:  # the mail is settled all the same; what is ours, a sweep removes
-        logger.warning("attachment.kept", extra={"fields": {"file": ", ".join(names)}}, exc_info=True)
+        logger.warning(
+            "attachment.kept", extra={"fields": {"file": ", ".join(map(quotable_name, names))}}, exc_info=True
+        )
     else:
         for name in set(names) - named:
             _remove_file(name)
@@ -91,7 +94,7 @@ def _remove_file(name: str) -> None:
     try:
         Attachment._meta.get_field("file").storage.delete(name)
     except Exception:  # a storage may raise anything
-        logger.warning("attachment.kept", extra={"fields": {"file": name}}, exc_info=True)
+        logger.warning("attachment.kept", extra={"fields": {"file": quotable_name(name)}}, exc_info=True)
 
 
 _remover: ContextVar[Remover] = ContextVar("mailqueue_remover", default=remove_files)
