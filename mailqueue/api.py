@@ -47,8 +47,8 @@ def requeue(mails: Email | Iterable[Email] | None = None, *, ref: Any = None) ->
     A mail that was sent in full goes to everybody again, one that was partly sent to those who do not have it. A mail
     that was held before its scheduled time and before any attempt keeps that time. Arguments and errors are those of
     `cancel`. Return the primary keys of those that were queued, in ascending order. Left out are mails that are being
-    sent right now, those that are `interrupted`, those whose `expires_at` has passed, and sensitive ones whose content
-    was wiped.
+    sent right now, those that are `interrupted`, those whose `expires_at` has passed, and those whose content
+    is no longer kept.
     """
     chosen = _chosen(mails, ref)
     return orders.requeue(chosen.ids, using=chosen.using)

@@ -12,7 +12,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
-from mailqueue import reply_rules
+from mailqueue import recipient_patterns, reply_rules
 
 HOUR = 3600
 MOST_SECONDS = 1_000_000_000
@@ -88,7 +88,7 @@ def _rate_limits(value: Any) -> str | None:
 
 
 RETAINED = ("sent", "failed", "cancelled")
-"""What RETENTION_DAYS may say something of: how a mail ended."""
+"""What RETENTION_DAYS and BODY_RETENTION_DAYS may say something of: how a mail ended."""
 
 
 def _days(value: Any) -> str | None:
@@ -166,6 +166,10 @@ class Configuration:
     """How many days a key of `mailqueue.send` keeps a second mail from being queued."""
     RETENTION_DAYS: Mapping[str, float | None] | float | None = _key(None, _retention)
     """How many days a mail is kept that was "sent", "failed" or "cancelled"; None: for ever. Others always are."""
+    BODY_RETENTION_DAYS: Mapping[str, float | None] | float | None = _key(None, _retention)
+    """The same for what a mail says: after that its history alone is kept."""
+    ALLOWED_RECIPIENTS: tuple[str, ...] | None = _key(None, recipient_patterns.complaint)
+    """Whom mail may be sent to, by address, domain or pattern; mail to anybody else is held. None: to everybody."""
     MAX_MESSAGE_BYTES: int = _key(50 * 1024 * 1024, _whole_number(1))
     """A larger message, as it goes over the wire, is refused when it is queued."""
     STATE_DIR: Path = _key(default_state_folder, _path)  # noqa: RUF009 - makes a field

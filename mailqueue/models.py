@@ -186,7 +186,10 @@ class UnknownOutcome(models.TextChoices):
 
 
 class MailOptions(models.Model):
-    """What the caller of `mailqueue.send` asked for beside what post_office knows. No row: nothing special."""
+    """What the caller of `mailqueue.send` asked for beside what post_office knows. No row: nothing special.
+
+    `wiped_at` says also of mail that is not sensitive since when nothing is left of what it said.
+    """
 
     email = models.OneToOneField(
         Email,

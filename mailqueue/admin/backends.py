@@ -178,8 +178,8 @@ class BackendHealthAdmin(Pauses, Admin):
             "limits": _limits(backend),
             "queued_count": min(queued_count, COUNTED_MAILS),
             "are_more_queued": queued_count > COUNTED_MAILS,
-            "may_pause": may_pause and backend.flow != Flow.PAUSED,
-            "may_resume": may_pause and backend.flow == Flow.PAUSED,
+            "may_pause": may_pause and backend.flow not in {Flow.PAUSED, Flow.GONE},
+            "may_resume": may_pause and backend.row.paused_at is not None,
         }
 
     @admin.display(description=_("state"))

@@ -134,7 +134,8 @@ def _short_time(moment: datetime) -> str:
 
 def _subject(mail: Email) -> str:
     if mail.template is None or mail.context is None:
-        return str(mail.subject)
+        # Without its context, what was rendered on delivery has no other subject than the template's own.
+        return str(mail.subject or (mail.template.subject if mail.template else ""))
     try:
         return str(get_template_engine().from_string(mail.template.subject).render(mail.context))
     except Exception:  # noqa: BLE001  (a template may raise anything; its source still tells which mail this is)

@@ -13,7 +13,7 @@ from post_office.models import Email
 from mailqueue.admin.acts import Acts
 from mailqueue.admin.reading import Reading, may_read, shows_remote_images
 from mailqueue.ops.attached import attached_to
-from mailqueue.ops.contents import contents_of, is_hidden, why_hidden
+from mailqueue.ops.contents import contents_of, is_dropped, is_hidden, why_hidden
 from mailqueue.ops.discretion import discreet_status, discreet_timeline
 from mailqueue.ops.preview import preview_of
 from mailqueue.ops.reach import COULD_COME_TWICE, obstacles_of
@@ -88,7 +88,7 @@ class Page(Reading, Acts):
 
     def _reading(self, request: HttpRequest, mail: Email) -> dict[str, Any]:
         """Return what the page shows of a mail to those who may read it."""
-        if is_hidden(mail):
+        if is_hidden(mail) or is_dropped(mail):
             return {}
         contents = mail.mailqueue_contents
         shows_remote = shows_remote_images(request)

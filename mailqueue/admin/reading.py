@@ -15,7 +15,7 @@ from django.views.decorators.http import require_safe
 from post_office.models import Email
 
 from mailqueue.ops.attached import MissingFileError, read_file, safe_name
-from mailqueue.ops.contents import Contents, contents_of, is_hidden, raw_message
+from mailqueue.ops.contents import Contents, contents_of, is_dropped, is_hidden, raw_message
 from mailqueue.ops.preview import IMAGE_TYPE, preview_of
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def shows_remote_images(request: HttpRequest) -> bool:
 
 
 class Reading(Admin):
-    """Adds the addresses. Each answers 403 without the permission, and 404 where the mail is sensitive."""
+    """Adds the addresses. Each answers 403 without the permission, and 404 where nothing is shown."""
 
     def reading_urls(self) -> list[URLPattern]:
         """Return what post_office's admin has no address for: it has those of the preview and its images."""
@@ -130,7 +130,7 @@ class Reading(Admin):
         if not (may_read(request) and self.has_view_permission(request)):
             raise PermissionDenied
         mail: Email | None = self.get_object(request, str(pk))
-        if mail is None or is_hidden(mail):
+        if mail is None or is_hidden(mail) or is_dropped(mail):
             raise Http404
         return mail
 

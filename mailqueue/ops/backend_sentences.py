@@ -98,6 +98,10 @@ def _paused(backend: Backend) -> str:
     return _("It is %(paused)s. Nothing is started.") % {"paused": why_paused(backend)}
 
 
+def _gone(_backend: Backend) -> str:
+    return _("It is not configured any more: senders hold the mail that names it.")
+
+
 _SENTENCES: Mapping[Flow, Callable[[Backend], str]] = {
     Flow.OPEN: _open,
     Flow.SLOWED: _slowed,
@@ -105,4 +109,5 @@ _SENTENCES: Mapping[Flow, Callable[[Backend], str]] = {
     Flow.SPENT: _spent,
     Flow.SHUT: _shut,
     Flow.PAUSED: _paused,
+    Flow.GONE: _gone,
 }

@@ -28,9 +28,10 @@ class Flow(models.TextChoices):
     SPENT = "spent", _("used up for today")
     SHUT = "shut", _("shut")
     PAUSED = "paused", _("paused")
+    GONE = "gone", _("not configured any more")
 
 
-STOPPED = frozenset({Flow.PAUSED, Flow.SHUT, Flow.SPENT, Flow.RESTING})
+STOPPED = frozenset({Flow.GONE, Flow.PAUSED, Flow.SHUT, Flow.SPENT, Flow.RESTING})
 
 
 class Source(models.TextChoices):
@@ -58,6 +59,8 @@ class Backend:
 
     @property
     def flow(self) -> Flow:
+        if self.row.alias not in configured_aliases():
+            return Flow.GONE
         if self.row.paused_at is not None:
             return Flow.PAUSED
         if self.row.shut_at is not None:

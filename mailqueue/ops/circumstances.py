@@ -5,8 +5,10 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from django.db import connections
+from django.utils import timezone
 
-from mailqueue.delivery.backends import canonical
+from mailqueue.delivery.backends import canonical, configured_aliases
+from mailqueue.models import BackendHealth
 from mailqueue.ops.backends import Backend, backends_in_the_way
 from mailqueue.ops.senders import Absence, absences
 from mailqueue.queue.positions import Place, read_places
@@ -31,11 +33,18 @@ def circumstances_of(unsent: Mapping[int, str], *, waiting: Collection[int], usi
     """
     if not unsent:
         return Circumstances()
-    in_the_way = backends_in_the_way(using=using)
-    absent = absences({canonical(alias) for alias in unsent.values()}, using=using)
+    wanted = {canonical(alias) for alias in unsent.values()}
+    in_the_way = backends_in_the_way(using=using) | _gone(wanted)
+    absent = absences(wanted, using=using)
     hindered = in_the_way.keys() | absent.keys()
     free = [pk for pk in waiting if canonical(unsent[pk]) not in hindered]
     return Circumstances(in_the_way, absent, _places(free, aliases=set(unsent.values()), using=using))
+
+
+def _gone(aliases: Collection[str]) -> dict[str, Backend]:
+    """Return those backends that are not configured: a sender holds their mail."""
+    missing = set(aliases).difference(configured_aliases())
+    return {alias: Backend(BackendHealth(alias=alias), timezone.now()) for alias in missing}
 
 
 def _places(email_ids: Collection[int], *, aliases: Iterable[str], using: str) -> dict[int, Place]:

@@ -1,5 +1,5 @@
 """What a mail says, for people to read. A mail that can't be built is shown all the same, with the reason; one that
-is sensitive is shown to nobody.
+is sensitive is shown to nobody, and one whose content was dropped is not shown as if it had been empty.
 """
 
 import re
@@ -17,6 +17,7 @@ from post_office.models import Email
 from mailqueue.models import MailOptions
 from mailqueue.ops.facts import readable_time
 from mailqueue.outbox.messages import letter_of
+from mailqueue.outbox.person import FORGOTTEN
 from mailqueue.outbox.serial import serialised
 
 END_OF_HEAD = re.compile(rb"(?<=\n)\r?\n")
@@ -57,21 +58,41 @@ def is_hidden(email: Email) -> bool:
     return options is not None and options.is_sensitive
 
 
-def why_hidden(email: Email) -> str:
-    """Say in a sentence why nothing is shown of a mail; empty for all others."""
+def is_dropped(email: Email) -> bool:
+    """Whether nothing is left of what the mail said, but perhaps its subject."""
     options = _options(email)
-    if options is None or not options.is_sensitive:
+    return options is not None and options.wiped_at is not None
+
+
+def why_hidden(email: Email) -> str:
+    """Say why what a mail says is not shown: it is sensitive, or no longer kept. Empty for all others."""
+    options = _options(email)
+    if options is None or not (options.is_sensitive or options.wiped_at):
         return ""
     if options.wiped_at is None:
         return _("This mail is sensitive: its subject, text, headers and attachments are shown to nobody.")
     words = {"time": readable_time(options.wiped_at)}
-    return _("This mail was sensitive: its subject, text, headers and attachments were wiped at %(time)s.") % words
+    if options.is_sensitive:
+        return _("This mail was sensitive: its subject, text, headers and attachments were wiped at %(time)s.") % words
+    if FORGOTTEN in (email.from_email, *email.to, *email.cc, *email.bcc):
+        pattern = _(
+            "The subject, text, headers and attachments of this mail were dropped at %(time)s: somebody whom it names "
+            "was forgotten (mailqueue_forget)."
+        )
+        return pattern % words
+    pattern = _(
+        "The text, headers and attachments of this mail were dropped at %(time)s: the time for which they are kept "
+        "(BODY_RETENTION_DAYS) was over, or somebody whom it named was forgotten (mailqueue_forget)."
+    )
+    return pattern % words
 
 
 def contents_of(email: Email) -> Contents:
     """Read a loaded mail (`outbox.messages.load_rows`) as it would be sent."""
     if is_hidden(email):
         return Contents("", "", "")
+    if is_dropped(email):
+        return Contents(email.subject, "", "")
     try:
         return _read(raw_message(email))
     except Exception as error:  # noqa: BLE001  (a template, a storage or a header may raise anything)

@@ -32,6 +32,7 @@ def mail_as_json(mail: Email, status: MailStatus, attempts: list[Entry]) -> dict
         "expires_at": _time(mail.expires_at),
         "message_id": None if is_hidden(mail) else mail.message_id,
         "ref": options.ref if options else "",
+        "content_dropped_at": _time(options.wiped_at) if options else None,
         "attempts": [_attempt(entry) for entry in attempts],
     }
 

@@ -7,7 +7,7 @@ from post_office.models import Email
 
 from mailqueue.delivery.backends import canonical
 from mailqueue.ops.columns import columns
-from mailqueue.ops.contents import why_hidden
+from mailqueue.ops.contents import is_hidden, why_hidden
 from mailqueue.ops.facts import readable_time
 from mailqueue.ops.overview import priority_name
 from mailqueue.ops.states import MailStatus
@@ -31,12 +31,13 @@ def _rows(mail: Email, status: MailStatus) -> Iterator[tuple[str, str]]:
     yield _("to"), ", ".join(mail.to)
     yield _("cc"), ", ".join(mail.cc)
     yield _("bcc"), ", ".join(mail.bcc)
-    yield _("subject"), why_hidden(mail) or mail.subject
+    yield _("subject"), "" if is_hidden(mail) else mail.subject
+    yield _("content"), why_hidden(mail)
     yield _("lane"), lane
     yield _("queued"), readable_time(mail.created)
     yield _("next"), readable_time(status.until)
     yield _("expires"), readable_time(mail.expires_at)
-    yield "Message-ID", "" if why_hidden(mail) else mail.message_id or ""
+    yield "Message-ID", "" if is_hidden(mail) else mail.message_id or ""
     options = getattr(mail, "mailqueue_options", None)
     yield _("about"), options.ref if options else ""
 

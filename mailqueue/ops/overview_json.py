@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from mailqueue.conf import configuration
 from mailqueue.ops.backend_sentences import health_sentence
 from mailqueue.ops.backends import Backend
 from mailqueue.ops.overview import Ages, Count, Overview
@@ -11,8 +12,10 @@ from mailqueue.queue.counts import AGES
 
 def as_json(found: Overview, *, domains: Sequence[Ages]) -> dict[str, Any]:
     """Return what `json.dumps` takes; times are ISO 8601 with their offset, spans seconds."""
+    allowed = configuration().ALLOWED_RECIPIENTS
     return {
         "now": found.now.isoformat(),
+        "allowed_recipients": None if allowed is None else list(allowed),
         "mails": {state.value: _count(count) for state, count in found.counts.items()},
         "oldest_due_at": found.oldest_due_at and found.oldest_due_at.isoformat(),
         "oldest_seconds": found.oldest_seconds,

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from django.utils.translation import gettext as _
 
+from mailqueue.ops.allowed import allowed_sentence
 from mailqueue.ops.backend_sentences import health_sentence
 from mailqueue.ops.columns import columns
 from mailqueue.ops.conditions import State
@@ -19,6 +20,8 @@ MINUTE, HOUR, DAY = 60, 3600, 86400
 def lines(found: Overview, *, domains: Sequence[Ages], most_domains: int) -> Iterator[str]:
     """Give the queue, the senders, the backends, and how old mails are that wait."""
     yield _("Queue at %(time)s") % {"time": readable_time(found.now)}
+    if sentence := allowed_sentence():
+        yield sentence
     yield from _indented(columns(list(_counts(found)), right=(1,)))
     yield ""
     yield _("Senders")

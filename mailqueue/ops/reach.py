@@ -21,7 +21,7 @@ COULD_COME_TWICE = ARRIVED | PERHAPS_ARRIVED
 class Obstacle(models.TextChoices):
     """Why a mail can't be queued again although nobody is sending it."""
 
-    WIPED = "wiped", _("what was in it was sensitive and has been wiped")
+    WIPED = "wiped", _("what it said is no longer kept")
     OVER = "over", _("the time in which it may be sent is over")
 
 

@@ -14,7 +14,7 @@ from mailqueue.queue.positions import MOST, Place
 def why_waiting(facts: Facts) -> str:
     """Return why a mail that is due is not being sent."""
     backend, absence = facts.backend, facts.absence
-    if absence is not None and (backend is None or backend.flow != Flow.PAUSED):
+    if absence is not None and (backend is None or backend.flow not in {Flow.GONE, Flow.PAUSED}):
         if absence.since is None:
             return _("It is due, but no sender is alive. To start one: python manage.py send_queued_mail")
         words = {"since": readable_time(absence.since)}
@@ -34,6 +34,7 @@ def _behind(backend: Backend) -> str:
     }
     patterns = {
         Flow.PAUSED: _("It waits for the backend %(backend)s, which is %(paused)s."),
+        Flow.GONE: _("It names the backend %(backend)s, which is not configured any more: the next sender holds it."),
         Flow.SHUT: _(
             "It waits for the backend %(backend)s, which is shut since %(since)s (%(reason)s). Next probe: %(probe)s."
         ),

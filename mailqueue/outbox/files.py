@@ -15,8 +15,15 @@ logger = logging.getLogger("mailqueue.outbox")
 
 FOLDER = "post_office_attachments"
 """Where post_office keeps attachments, in a folder for each day."""
+LONGEST_EXTENSION = 5
 WRITTEN = "_mailqueue_written"
 """Where a row of attachments notes the name of the file that it has just written."""
+
+
+def quotable_name(name: str) -> str:
+    """Return the name of a stored file for a log: post_office takes a whole name without a dot for its extension."""
+    stem, dot, extension = name.rpartition(".")
+    return name if not dot or (extension.isalnum() and len(extension) <= LONGEST_EXTENSION) else stem
 
 
 class AttachmentFile(FieldFile):
@@ -104,4 +111,4 @@ def _remove(storage: Storage, name: str, committed: list[bool], raw_connection: 
     try:
         storage.delete(name)
     except Exception:  # a storage may raise anything, and this runs where nobody can catch it
-        logger.warning("attachment.left", extra={"fields": {"file": name}}, exc_info=True)
+        logger.warning("attachment.left", extra={"fields": {"file": quotable_name(name)}}, exc_info=True)

@@ -19,6 +19,17 @@ def is_simple(address: Any) -> bool:
     return isinstance(address, str) and len(address) <= SIMPLE_LIMIT and SIMPLE.fullmatch(address) is not None
 
 
+def mailbox_of(address: str) -> str:
+    """Return the mailbox of an address, without its name; "" where there is none, or more than one."""
+    if is_simple(address):
+        return address.rpartition("<")[2].rstrip(">")
+    try:
+        mailbox, rest = parser.get_mailbox(address)
+        return "" if rest or not mailbox.domain else str(mailbox.addr_spec)
+    except Exception:  # noqa: BLE001 - Python's parser raises all sorts for what it can't parse: TypeError for " .[b"
+        return ""
+
+
 def addresses_of(given: Any, *, argument: str) -> list[str]:
     """Return addresses as a list: `given` may be one address, several, or None.
 

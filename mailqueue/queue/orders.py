@@ -78,7 +78,7 @@ def requeue(email_ids: Iterable[int], *, using: str, agreed: Collection[int] | N
     A mail that was sent in full goes to all its recipients again; one that was partly sent, to those who do not have
     it. One that was held before its time and before its first attempt keeps its time. Left out are mails that are
     being sent right now, those that post_office never finished creating, those whose `expires_at` has passed, and
-    those whose content was wiped. A From that a server refused is tried again.
+    those whose content is no longer kept. A From that a server refused is tried again.
 
     With `agreed`, of the mails that could come twice only these are queued: others were sent after somebody looked.
     """

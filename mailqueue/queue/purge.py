@@ -84,7 +84,7 @@ def purge(
             rows = cursor.fetchall()
             cursor.execute(decide, [[email_id for email_id, _ in rows]])
             email_ids = [email_id for (email_id,) in cursor.fetchall()]
-            purged = _delete(cursor, email_ids, drops_attachments=drops_attachments) if email_ids else Purged()
+            purged = delete(cursor, email_ids, drops_attachments=drops_attachments) if email_ids else Purged()
         yield purged
         if len(rows) < batch:
             return
@@ -105,7 +105,8 @@ def purge_attachments(*, using: str, batch: int = BATCH) -> Iterator[int]:
         last = attachment_ids[-1]
 
 
-def _delete(cursor: Any, email_ids: Sequence[int], *, drops_attachments: bool) -> Purged:
+def delete(cursor: Any, email_ids: Sequence[int], *, drops_attachments: bool) -> Purged:
+    """Delete these mails, which the caller has locked, whatever their state; count those that something keeps."""
     using, attachment_ids = cursor.db.alias, []
     if drops_attachments:
         cursor.execute(ATTACHED, [list(email_ids)])

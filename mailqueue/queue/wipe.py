@@ -1,4 +1,7 @@
-"""Wiping: what a sensitive mail says leaves the database in the transaction in which it is sent or expires."""
+"""Wiping: what a sensitive mail says leaves the database in the transaction in which it is sent or expires.
+
+How a mail is emptied stands here for those too who do it for another reason.
+"""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -11,17 +14,14 @@ from django.db import IntegrityError, connections, transaction
 from post_office.models import STATUS, Attachment
 
 from mailqueue.models import StopReason
+from mailqueue.outbox.files import quotable_name
 
-# Message-ID and Date stay: they say which mail it was. The template stays too: without its context it says nothing.
-WIPE = f"""
-WITH wiped AS (
-    UPDATE mailqueue_mailoptions o SET wiped_at = clock_timestamp()
-    FROM post_office_email e LEFT JOIN mailqueue_mailstate s ON s.email_id = e.id
-    WHERE o.email_id = ANY(%s) AND o.is_sensitive AND o.wiped_at IS NULL AND e.id = o.email_id
-      AND (e.status = {STATUS.sent} OR (e.status = {STATUS.failed} AND s.reason = '{StopReason.EXPIRED}'))
-    RETURNING o.email_id
-), emptied AS (
-    UPDATE post_office_email e SET subject = '', message = '', html_message = '', context = NULL,
+# Of the mails that a first part has named `wiped`. Message-ID and Date stay: they say which mail it was. The template
+# stays too: without its context it says nothing.
+EMPTYING = """
+emptied AS (
+    UPDATE post_office_email e SET subject = CASE WHEN wiped.keeps_subject THEN e.subject ELSE '' END,
+        message = '', html_message = '', context = NULL,
         headers = CASE WHEN jsonb_typeof(e.headers) = 'object' THEN (
             SELECT jsonb_object_agg(h.key, h.value) FROM jsonb_each(e.headers) h
             WHERE lower(h.key) IN ('message-id', 'date')) END
@@ -34,6 +34,15 @@ WITH wiped AS (
     RETURNING l.attachment_id
 )
 SELECT DISTINCT attachment_id FROM unlinked
+"""
+WIPE = f"""
+WITH wiped AS (
+    UPDATE mailqueue_mailoptions o SET wiped_at = clock_timestamp()
+    FROM post_office_email e LEFT JOIN mailqueue_mailstate s ON s.email_id = e.id
+    WHERE o.email_id = ANY(%s) AND o.is_sensitive AND o.wiped_at IS NULL AND e.id = o.email_id
+      AND (e.status = {STATUS.sent} OR (e.status = {STATUS.failed} AND s.reason = '{StopReason.EXPIRED}'))
+    RETURNING o.email_id, false AS keeps_subject
+), {EMPTYING}
 """
 
 # Equal content of several sensitive mails is one row: of two who wipe them at once, the second looks for links that
@@ -73,7 +82,9 @@ def remove_files(names: Sequence[str], *, using: str) -> None:
             cursor.execute(NAMED, [list(names)])
             named = {name for (name,) in cursor.fetchall()}
     except Exception:  # the mail is settled all the same; what is ours, a sweep removes
-        logger.warning("attachment.kept", extra={"fields": {"file": ", ".join(names)}}, exc_info=True)
+        logger.warning(
+            "attachment.kept", extra={"fields": {"file": ", ".join(map(quotable_name, names))}}, exc_info=True
+        )
     else:
         for name in set(names) - named:
             _remove_file(name)
@@ -83,7 +94,7 @@ def _remove_file(name: str) -> None:
     try:
         Attachment._meta.get_field("file").storage.delete(name)
     except Exception:  # a storage may raise anything
-        logger.warning("attachment.kept", extra={"fields": {"file": name}}, exc_info=True)
+        logger.warning("attachment.kept", extra={"fields": {"file": quotable_name(name)}}, exc_info=True)
 
 
 _remover: ContextVar[Remover] = ContextVar("mailqueue_remover", default=remove_files)

@@ -80,7 +80,9 @@ class Breaker:
             self._cursor, self._backend, count=count, at_once=at_once, reason=reason, delays=self._delays
         )
         if was_shut:
-            self._effects.shut[self._backend] = reason
+            # An exception's text may show what the service was asked: the admin tells it, the log does not.
+            code = f"{worst.stage}: {worst.reply.code} {worst.error}"
+            self._effects.shut[self._backend] = code if worst.reply.is_exception else reason
 
     def _crowd(self, in_use: int) -> None:
         total = in_use * self._limits.sender_count(self._backend)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from mailqueue.conf import Configuration
-from mailqueue.delivery.outcomes import Outcome, Pace, RecipientOutcome, Reply, Verdict
+from mailqueue.delivery.outcomes import Outcome, Pace, RecipientOutcome, Reply, Trouble, Verdict
 from mailqueue.models import AttemptOutcome, StopReason
 from mailqueue.queue.claim import Claim
 from mailqueue.queue.history import History
@@ -40,7 +40,8 @@ def conclude(
         retry_after = configuration.UNKNOWN_RESEND_AFTER if is_resent else None
         return _unknown(claim, outcome, results=results, retry_after=retry_after)
     if outcome.verdict == Verdict.HOLD:
-        note = REFUSED_SENDER + (str(outcome.reply) or outcome.error)
+        said = str(outcome.reply) or outcome.error
+        note = REFUSED_SENDER + said if outcome.trouble == Trouble.SENDER else said
         return _settlement(claim, outcome, AttemptOutcome.DEFERRED, stop=StopReason.HELD, note=note)
     if outcome.verdict == Verdict.DEFER:
         if not (others_pass and is_own_fault(outcome, history=history)):

@@ -1,15 +1,16 @@
 """Mails whose outcome is known without asking a server."""
 
 from mailqueue.delivery.outcomes import Blame, Outcome, Reply, Stage, Verdict
+from mailqueue.outbox.allowed import not_allowed, why_held
 from mailqueue.outbox.messages import recipients_of
 from mailqueue.sender.jobs import Job
 
-WIPED = "It was sensitive: what it said was wiped when it was sent or expired, and nothing is left to send."
+WIPED = "What it said is no longer kept, and nothing is left to send."
 DAMAGED = "What its earlier attempts say of the recipients can't be read (mailqueue_attempt): who has it is not known."
 
 
 def outcome_without_sending(job: Job) -> Outcome | None:
-    """Return the outcome of a mail that has nobody to go to, or nothing left to say; None for all others.
+    """Return the outcome of a mail that may go to nobody, has nobody to go to, or nothing left to say; else None.
 
     Its stage says that no server was asked: it proves nothing about the backend.
     """
@@ -17,6 +18,8 @@ def outcome_without_sending(job: Job) -> Outcome | None:
         return Outcome(Verdict.FAIL, Stage.BUILD, blame=Blame.MESSAGE, reply=Reply(0, WIPED))
     if job.history.is_damaged:
         return Outcome(Verdict.FAIL, Stage.BUILD, blame=Blame.MESSAGE, reply=Reply(0, DAMAGED))
+    if strangers := not_allowed(job.letter.recipients):
+        return Outcome(Verdict.HOLD, Stage.BUILD, reply=Reply(0, why_held(strangers)))
     if job.letter.recipients:
         return None
     if recipients_of(job.email):

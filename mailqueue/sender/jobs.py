@@ -65,7 +65,7 @@ class Job:
 
     @property
     def is_wiped(self) -> bool:
-        """There is nothing left to send: somebody queued again what was sensitive and sent."""
+        """There is nothing left to send: somebody queued again what is no longer kept."""
         return self.options is not None and self.options.wiped_at is not None
 
 

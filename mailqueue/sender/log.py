@@ -14,12 +14,18 @@ from typing import Any
 
 from django.db import Error
 
+from mailqueue.outbox.files import quotable_name
+from mailqueue.queue.work import DATABASE_CLASSES
+
 ADDRESS = re.compile(r'(?:"[^"]*"|[^\s<>,;:]+)@(?:\[[^\]]*\]|[^\s<>,;:]+)')
-ROW_CLASSES = ("22", "23", "P0", "XX")
-"""SQLSTATE classes of errors about a row, or of a trigger's own: their texts may quote what stands in it."""
+SPEAKING_CLASSES = DATABASE_CLASSES | {"28", "3D", "54", "55"}
+"""SQLSTATE classes of errors about the database. All others are about a row, or a trigger's own, and may quote it."""
 
 OUTSPOKEN = (Error, OSError, RuntimeError, MemoryError, ImportError, AttributeError, NameError, TypeError)
 """Exceptions whose texts are about programs and machines; those of all others quote values."""
+
+QUOTING_REASON = re.compile(r"(data: [0-9]{3}) .*", re.DOTALL)
+"""A mail service answers here, by an exception that may show what it was asked."""
 
 PLAIN = re.compile(r'[^ "=\n\r\t]+')
 
@@ -44,13 +50,23 @@ def without_addresses(text: str) -> str:
     return ADDRESS.sub("<address>", text)
 
 
+def told_reason(reason: str) -> str:
+    """Say why a backend is shut, with nobody named: of what may quote a mail, the code alone."""
+    return without_addresses(QUOTING_REASON.sub(r"\1", reason))
+
+
 def told(error: BaseException) -> str:
-    """Say what is wrong with nobody named: an exception's first line, unless it is one that may quote a mail."""
+    """Say what is wrong with nobody named: an exception's first line; empty for one that may quote a mail."""
     state = getattr(error, "sqlstate", None) or getattr(error.__cause__, "sqlstate", None)
-    if state and state.startswith(ROW_CLASSES):
+    if state and state[:2] not in SPEAKING_CLASSES:
         return f"SQLSTATE {state}"
+    if not state and not isinstance(error, OUTSPOKEN):
+        return ""
     try:
-        return without_addresses(str(error).strip().partition("\n")[0])
+        text = str(error).strip().partition("\n")[0]
+        if isinstance(error, OSError) and isinstance(error.filename, str):
+            text = text.replace(error.filename, quotable_name(error.filename))
+        return without_addresses(text)
     except Exception:  # noqa: BLE001 - somebody else's __str__
         return ""
 
@@ -65,7 +81,7 @@ def told_with_traceback(error: BaseException | None) -> str:
     while error is not None and id(error) not in seen:
         seen.append(id(error))
         kind = type(error).__qualname__
-        text = told(error) if isinstance(error, OUTSPOKEN) or hasattr(error, "sqlstate") else ""
+        text = told(error)
         frames = "".join(traceback.format_tb(error.__traceback__))
         lines.insert(0, f"Traceback (most recent call last):\n{frames}{kind}{': ' if text else ''}{text}")
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)

@@ -18,7 +18,7 @@ from mailqueue.sender.jobs import Job
 from mailqueue.sender.journal import Acceptance, Journal, journal_folder
 from mailqueue.sender.limits import Limits
 from mailqueue.sender.listen import Listener, listen_alias
-from mailqueue.sender.log import instrument, without_addresses
+from mailqueue.sender.log import instrument, told_reason
 from mailqueue.sender.options import Options
 from mailqueue.sender.plan import Effects, Plan
 from mailqueue.sender.pool import Pool
@@ -274,7 +274,7 @@ class Sender:
         if self.options.is_until_empty:
             for backend, reason in self._shut.items():
                 instrument(
-                    "backend.not_waited_for", level=logging.WARNING, backend=backend, reason=without_addresses(reason)
+                    "backend.not_waited_for", level=logging.WARNING, backend=backend, reason=told_reason(reason)
                 )
         if is_working:
             self._turn.leave()

@@ -12,7 +12,7 @@ from mailqueue.outbox.sweep import sweep
 from mailqueue.queue.wipe import remove_files
 from mailqueue.sender.chores import Chore
 from mailqueue.sender.database import first_line
-from mailqueue.sender.log import instrument
+from mailqueue.sender.log import instrument, without_addresses
 
 FIRST_AFTER_SECONDS = 5 * 60
 EVERY_SECONDS = 24 * 3600
@@ -59,4 +59,6 @@ class Sweeper(Chore):
             instrument("attachments.swept", count=count)
 
     def tell(self, error: Exception) -> None:
-        instrument("sweep.failed", level=logging.WARNING, error=type(error).__name__, text=first_line(error))
+        # A storage speaks of files, and no mail is open here.
+        text = first_line(error) or without_addresses(str(error).partition("\n")[0])
+        instrument("sweep.failed", level=logging.WARNING, error=type(error).__name__, text=text)

@@ -16,6 +16,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 from post_office.models import STATUS, Email
+from pytest_django import Settings
 
 from mailqueue.delivery.backends import canonical, configured_aliases
 from mailqueue.models import BackendHealth, RefusedFrom, SenderProcess
@@ -320,7 +321,28 @@ def test_mail_is_counted_along_the_lane_index_however_much_waits(monkeypatch: py
 # the admin
 
 
-def test_the_list_says_how_each_backend_is(admin_client: Client) -> None:
+def test_a_backend_that_is_not_configured_any_more_says_so_and_what_becomes_of_its_mail(admin_client: Client) -> None:
+    make_backend(alias="old-one", paused_at=timezone.now())
+    sentence = "It is not configured any more: senders hold the mail that names it."
+    page, listed = page_of(admin_client, alias="old-one"), admin_client.get(reverse(LIST)).content.decode()
+
+    assert (True, True) == (sentence in page, sentence in listed)
+    assert '<span class="mail-state mail-flow-gone">not configured any more</span>' in listed
+    assert (False, True) == (reverse(PAUSE, args=["old-one"]) in page, reverse(RESUME, args=["old-one"]) in page)
+
+
+def test_mail_of_a_backend_that_is_not_configured_any_more_does_not_wait_for_anybody_to_resume_it() -> None:
+    make_backend(alias="old-one", paused_at=timezone.now())
+    mail = make_mail(backend_alias="old-one")
+
+    assert state_of(mail).detail == (
+        "It names the backend old-one, which is not configured any more: the next sender holds it."
+    )
+
+
+def test_the_list_says_how_each_backend_is(admin_client: Client, settings: Settings) -> None:
+    backends = settings.POST_OFFICE["BACKENDS"]
+    settings.POST_OFFICE = {**settings.POST_OFFICE, "BACKENDS": {**backends, "shut-one": backends[ALIAS]}}
     make_backend()
     make_backend(alias="shut-one", shut_at=timezone.now(), shut_reason="535 no", failure_count=1)
     page = admin_client.get(reverse(LIST)).content.decode()

@@ -215,7 +215,7 @@ def test_requeue_leaves_out_what_can_not_be_sent_and_says_why(admin_client: Clie
     said = act(admin_client, wiped, failed, over, interrupted)
 
     assert "1 mail was queued again." in said
-    assert "1 mail was left as it is: what was in it was sensitive and has been wiped." in said
+    assert "1 mail was left as it is: what it said is no longer kept." in said
     assert "1 mail was left as it is: the time in which it may be sent is over." in said
     assert "1 mail was left as it is, for its state does not allow it: interrupted." in said
     assert [0, 2, 1, None] == [Email.objects.get(pk=mail.pk).status for mail in (wiped, failed, over, interrupted)]
@@ -228,7 +228,7 @@ def test_the_question_before_a_requeue_counts_what_can_be_sent_and_says_what_can
     page = admin_client.post(reverse(LIST), data).content.decode()
 
     assert "1 mail will be queued again" in page
-    assert 1 == page.count("It will be left as it is: what was in it was sensitive and has been wiped.")
+    assert 1 == page.count("It will be left as it is: what it said is no longer kept.")
     assert 1 == page.count("These have it already and will get it again:")
 
 

@@ -13,8 +13,8 @@ from django.utils import timezone
 from post_office.models import STATUS, Email
 
 from mailqueue.delivery.backends import canonical
+from mailqueue.management import user
 from mailqueue.management.commands import (
-    mailqueue_pause,
     mailqueue_requeue,
     mailqueue_send_test,
     mailqueue_status,
@@ -65,6 +65,13 @@ class TestStatus:
         run("mailqueue_pause", canonical(""), note="moving the relay")
 
         assert "moving the relay" in run("mailqueue_status")
+
+    def test_a_backend_that_is_not_configured_any_more_is_not_said_to_be_open(self) -> None:
+        BackendHealth.objects.create(alias="old-one")
+        lines = [line for line in run("mailqueue_status").splitlines() if "old-one" in line]
+        flows = {entry["alias"]: entry["flow"] for entry in json.loads(run("mailqueue_status", json=True))["backends"]}
+
+        assert ("gone", True) == (flows["old-one"], "not configured any more" in lines[0])
 
     def test_as_json_it_is_one_object(self) -> None:
         in_state(State.RETRYING)
@@ -311,7 +318,7 @@ class TestPauseAndResume:
         def nobody() -> str:
             raise KeyError("getpwuid(): uid not found: 4711")
 
-        monkeypatch.setattr(mailqueue_pause, "getuser", nobody)
+        monkeypatch.setattr(user, "getuser", nobody)
         run("mailqueue_pause", all=True)
 
         assert {""} == set(BackendHealth.objects.values_list("paused_by", flat=True))

@@ -294,7 +294,7 @@ def test_old_mail_is_found_without_reading_what_is_young() -> None:
 def test_the_setting_says_how_long_for_each_way_to_end(given: Any, expected: Any, settings: Settings) -> None:
     settings.MAILQUEUE = {"RETENTION_DAYS": given}
 
-    assert expected == retention(configuration())
+    assert expected == retention(configuration().RETENTION_DAYS)
 
 
 # cleanup_mail

@@ -368,6 +368,35 @@ def test_what_an_api_quotes_of_a_sensitive_mail_is_not_kept_with_its_backend_eit
     assert ("backend.shut" in caplog.text, SECRET in caplog.text) == (True, False)
 
 
+def test_what_an_api_quotes_of_any_mail_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    make_mail()
+    caplog.set_level("INFO")
+    send(sending_failed(UnauthorizedError(f"to Jane Doe: {SECRET}")))
+    (shut,) = [record for record in caplog.records if record.message == "backend.shut"]
+
+    assert "data: 401 UnauthorizedError" == shut.fields["reason"]  # type: ignore[attr-defined]
+    assert SECRET in BackendHealth.objects.get().shut_reason
+
+
+def test_a_file_that_is_named_after_its_attachment_is_told_without_that(
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(_name: str) -> None:
+        raise PermissionError
+
+    mail = make_secret_mail()
+    attachment, _ = attach(mail)
+    Attachment.objects.filter(pk=attachment.pk).update(file=f"post_office_attachments/0a1b.{SECRET}")
+    monkeypatch.setattr(Attachment._meta.get_field("file").storage, "delete", refuse)
+    with django_capture_on_commit_callbacks(execute=True):
+        send(SENT)
+    (kept,) = [record for record in caplog.records if record.message == "attachment.kept"]
+
+    assert "post_office_attachments/0a1b" == kept.fields["file"]  # type: ignore[attr-defined]
+
+
 def test_a_file_that_another_attachment_names_stays(
     django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
 ) -> None:

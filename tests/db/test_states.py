@@ -380,10 +380,18 @@ def test_more_than_anybody_counts_is_said_to_be_more(monkeypatch: pytest.MonkeyP
 def test_the_names_of_one_backend_are_one_queue() -> None:
     mail = make_mail(backend_alias="default")
     queue_before(mail, priority=3, count=1)
-    elsewhere = make_mail(backend_alias="newsletter")
 
     assert state_of(mail).detail == "It is due, behind 1 mail of higher priority."
-    assert state_of(elsewhere).detail == "It is due: the next free sender takes it."
+
+
+@pytest.mark.parametrize("fields", [{}, {"shut_at": SEEN_AT}])
+def test_mail_of_a_backend_that_is_not_configured_says_so(fields: dict[str, Any]) -> None:
+    BackendHealth.objects.create(alias="newsletter", **fields)
+    SenderProcess.objects.all().delete()
+
+    assert state_of(make_mail(backend_alias="newsletter")).detail == (
+        "It names the backend newsletter, which is not configured any more: the next sender holds it."
+    )
 
 
 RESULTS = {

@@ -307,6 +307,17 @@ def test_a_server_that_refuses_the_sender_has_the_mail_held_without_counting() -
     assert "The mail server refuses this sender address. It said: 553 5.7.1 not yours" == found.note
 
 
+def test_a_mail_that_is_held_before_it_is_sent_is_not_laid_to_the_servers_charge() -> None:
+    found = concluded(Outcome(Verdict.HOLD, Stage.BUILD, reply=Reply(0, "not allowed")))
+
+    assert (AttemptOutcome.DEFERRED, StopReason.HELD, False, "not allowed") == (
+        found.outcome,
+        found.stop,
+        found.is_counted,
+        found.note,
+    )
+
+
 @pytest.mark.parametrize(
     ("results", "least", "most"),
     [

@@ -51,6 +51,9 @@ def test_lists_and_paths_take_their_own_types(settings: Settings) -> None:
         ("RETENTION_DAYS", {"sent": -1}),
         ("RETENTION_DAYS", {"held": 30}),
         ("RETENTION_DAYS", 40_000),
+        ("ALLOWED_RECIPIENTS", "example.com"),
+        ("ALLOWED_RECIPIENTS", []),
+        ("ALLOWED_RECIPIENTS", ["jane@"]),
     ],
 )
 def test_a_bad_value_is_named_with_its_key_and_the_remedy(key: str, value: Any, settings: Settings) -> None:

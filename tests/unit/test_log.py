@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from mailqueue.sender.log import JsonFormatter, TextFormatter, without_addresses
+from mailqueue.sender.log import JsonFormatter, TextFormatter, told, told_reason, without_addresses
 
 
 def record(**fields: object) -> logging.LogRecord:
@@ -56,3 +56,42 @@ def test_the_words_of_a_server_are_logged_without_addresses() -> None:
     said = "mail: 553 5.7.1 <Shop.Owner+x@example.com>: not owned by user jane@example.com"
 
     assert "mail: 553 5.7.1 <<address>>: not owned by user <address>" == without_addresses(said)
+
+
+class StorageError(Exception):
+    """What a project's own code raises."""
+
+
+def of_state(state: str) -> Exception:
+    error = RuntimeError("no: Your order, Jane Doe")
+    error.sqlstate = state  # type: ignore[attr-defined]
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (ValueError("Your order"), ""),
+        (StorageError("Your order"), ""),
+        (RuntimeError("can't start new thread"), "can't start new thread"),
+        (FileNotFoundError(2, "No such file", "/media/0a1b.Jane_Doe"), "[Errno 2] No such file: '/media/0a1b'"),
+        (FileNotFoundError(2, "No such file", "/media/0a1b.pdf"), "[Errno 2] No such file: '/media/0a1b.pdf'"),
+        (of_state("57P01"), "no: Your order, Jane Doe"),
+        (of_state("P0001"), "SQLSTATE P0001"),
+        (of_state("AB123"), "SQLSTATE AB123"),
+    ],
+)
+def test_an_exception_is_quoted_only_where_it_speaks_of_programs_and_machines(error: Exception, expected: str) -> None:
+    assert expected == told(error)
+
+
+@pytest.mark.parametrize(
+    ("reason", "expected"),
+    [
+        ("data: 401 Sending to Jane Doe <jane@x>\nYour order", "data: 401"),
+        ("auth: 535 5.7.8 jane@example.com must log in", "auth: 535 5.7.8 <address> must log in"),
+        ("connect: ConnectionRefusedError", "connect: ConnectionRefusedError"),
+    ],
+)
+def test_a_reason_is_told_without_what_a_service_may_quote(reason: str, expected: str) -> None:
+    assert expected == told_reason(reason)

@@ -4,16 +4,17 @@ from argparse import ArgumentParser
 from datetime import timedelta
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import router
 from post_office.models import Email
 
 from mailqueue.conf import MOST_DAYS
+from mailqueue.management.command import QueueCommand
 from mailqueue.queue.enqueue import database_time
 from mailqueue.queue.purge import ENDINGS, purge, purge_attachments
 
 
-class Command(BaseCommand):
+class Command(QueueCommand):
     help = (
         "Delete mails that were created so many days ago and are done with: sent, failed, expired, cancelled, or "
         "never finished by post_office. Queued, held and unknown mail, and mail that is being sent, stays."

@@ -1,18 +1,18 @@
 """`manage.py mailqueue_pause`: let nothing be started through a backend until somebody resumes it."""
 
 from argparse import ArgumentParser
-from getpass import getuser
 from typing import Any
 
-from django.core.management.base import BaseCommand
 from django.db import router
 from post_office.models import Email
 
 from mailqueue.management.backends import add_backends, chosen_backends
+from mailqueue.management.command import QueueCommand
+from mailqueue.management.user import system_user
 from mailqueue.queue.pauses import pause
 
 
-class Command(BaseCommand):
+class Command(QueueCommand):
     help = (
         "Pause backends: nothing more is started through them until mailqueue_resume. Mail is queued as before. "
         'Examples: mailqueue_pause default --note "moving the relay"; mailqueue_pause --all'
@@ -25,12 +25,5 @@ class Command(BaseCommand):
     def handle(self, *_: Any, **options: Any) -> None:
         using = router.db_for_write(Email)
         for alias in chosen_backends(options):
-            is_new = pause(alias, by=_user(), note=options["note"], using=using)
+            is_new = pause(alias, by=system_user(), note=options["note"], using=using)
             self.stdout.write(f"{alias}: {'paused' if is_new else 'was paused already'}")
-
-
-def _user() -> str:
-    try:
-        return getuser()
-    except (KeyError, OSError):  # a container may run under a number that has no name
-        return ""

@@ -4,11 +4,12 @@ from argparse import ArgumentParser
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import router
 from post_office.models import Email
 
 from mailqueue.delivery.backends import canonical, configured_aliases, spellings
+from mailqueue.management.command import QueueCommand
 from mailqueue.ops.reach import Reach, reaches_of
 from mailqueue.ops.states import State, filter_by_state, states_by_id
 from mailqueue.queue.orders import could_come_twice, requeue
@@ -18,7 +19,7 @@ REQUEUABLE = (State.FAILED, State.UNKNOWN, State.HELD, State.CANCELLED, State.PA
 """What whole states may be asked for: nobody wants everything again that was ever sent."""
 
 
-class Command(BaseCommand):
+class Command(QueueCommand):
     help = (
         "Queue mail again; it is sent as soon as a sender is free. Asks first where somebody could get a mail twice. "
         "Examples: mailqueue_requeue 1204 1205; mailqueue_requeue --state failed --backend default --dry-run"

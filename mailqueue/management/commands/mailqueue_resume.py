@@ -3,15 +3,15 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand
 from django.db import router
 from post_office.models import Email
 
 from mailqueue.management.backends import add_backends, chosen_backends
+from mailqueue.management.command import QueueCommand
 from mailqueue.queue.pauses import resume
 
 
-class Command(BaseCommand):
+class Command(QueueCommand):
     help = (
         "Resume backends that were paused; one that is shut or rests goes on doing so. "
         "Examples: mailqueue_resume default; mailqueue_resume --all"

@@ -5,16 +5,19 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import router
 from django.utils import timezone
 from post_office.models import Email
 
 from mailqueue.delivery.backends import canonical, configured_aliases
 from mailqueue.management.arguments import seconds
+from mailqueue.management.command import QueueCommand
 from mailqueue.models import SenderProcess
+from mailqueue.ops.allowed import allowed_sentence
 from mailqueue.ops.senders import with_life
 from mailqueue.ops.states import MailStatus, State, state_of
+from mailqueue.outbox.allowed import would_be_held
 from mailqueue.outbox.send import send
 
 WAIT_SECONDS = 60.0
@@ -22,7 +25,7 @@ LOOK_SECONDS = 0.1
 TEXT = "This is a test of the mail queue. It was asked for by `manage.py mailqueue_send_test`; no answer is needed."
 
 
-class Command(BaseCommand):
+class Command(QueueCommand):
     help = (
         "Queue a test mail, wait until a sender has sent it, and tell each step. Exits with 1 when it is not sent. "
         "Example: mailqueue_send_test me@example.com"
@@ -44,6 +47,8 @@ class Command(BaseCommand):
             raise CommandError(
                 f"There is no backend {options['backend']!r}. Configured: {', '.join(configured_aliases())}."
             )
+        if would_be_held(options["address"]):
+            raise CommandError(f"It would be held, for {options['address']} is not allowed. {allowed_sentence()}")
         mail = self._queue(options["address"], options["backend"])
         status = self._wait(mail, wait_seconds=options["timeout"])
         if status.state == State.SENT:

@@ -4,11 +4,12 @@ import json
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import router
 from post_office.models import Email
 
 from mailqueue.management.arguments import positive
+from mailqueue.management.command import QueueCommand
 from mailqueue.ops.mail_json import mail_as_json
 from mailqueue.ops.mail_text import mail_lines
 from mailqueue.ops.search import newest_to
@@ -19,7 +20,7 @@ from mailqueue.outbox.messages import load_rows
 MOST = 10
 
 
-class Command(BaseCommand):
+class Command(QueueCommand):
     help = (
         "Show mails: their state, why in one sentence, and every attempt. "
         "Examples: mailqueue_show 1204; mailqueue_show jane@example.com --last 3"

@@ -6,11 +6,11 @@ from argparse import ArgumentParser
 from contextlib import suppress
 from typing import Any
 
-from django.core.management.base import BaseCommand
 from django.db import router
 from post_office.models import Email
 
 from mailqueue.management.arguments import seconds
+from mailqueue.management.command import QueueCommand
 from mailqueue.ops.overview import ages_by_domain, overview
 from mailqueue.ops.overview_json import as_json
 from mailqueue.ops.overview_text import lines
@@ -20,7 +20,7 @@ SECONDS = 2.0
 CLEAR = "\x1b[H\x1b[2J"
 
 
-class Command(BaseCommand):
+class Command(QueueCommand):
     help = "Show what stands in the queue and for how long, how the backends are, and who is sending."
 
     def add_arguments(self, parser: ArgumentParser) -> None:

@@ -5,13 +5,14 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db import connections, router
+from django.db import router
 from post_office.models import Email
 from post_office.settings import get_config
 
 from mailqueue.conf import configuration
 from mailqueue.delivery.backends import canonical, configured_aliases
 from mailqueue.management.arguments import positive
+from mailqueue.management.command import check_postgres
 from mailqueue.queue.settle import LogLevel
 from mailqueue.sender.log import FORMATTERS, set_up_logging
 from mailqueue.sender.options import Options, unknown_backends
@@ -57,7 +58,7 @@ class Command(BaseCommand):
         settings = configuration()
         set_up_logging(options["log_format"])
         self._check_backends(tuple(options["backend"]))
-        self._check_database(router.db_for_write(Email))
+        check_postgres(router.db_for_write(Email))
         if options["lockfile"]:
             self.stderr.write("--lockfile is not needed and ignored: any number of senders may run at once.")
         if options["processes"] > 1:
@@ -73,13 +74,6 @@ class Command(BaseCommand):
             log_level=LogLevel(log_level),
         )
         sys.exit(run_sender(sender_options, configuration=settings))
-
-    def _check_database(self, alias: str) -> None:
-        if connections[alias].vendor != "postgresql":
-            raise CommandError(
-                f'The database "{alias}", which mail is written to, is {connections[alias].display_name}; mailqueue '
-                "needs PostgreSQL. Set DATABASES, or route the apps post_office and mailqueue to one."
-            )
 
     def _configured_log_level(self) -> int:
         given = get_config().get("LOG_LEVEL", LogLevel.FAILURES)

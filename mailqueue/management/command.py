@@ -1,0 +1,60 @@
+"""What the commands for people have in common: where the database keeps them from working, they say what to do."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import Error, InterfaceError, OperationalError, connections, router
+from post_office.models import Email
+
+from mailqueue.queue.work import is_locked
+
+OTHER_TABLES = ("42P01", "42703")
+"""SQLSTATE undefined_table, undefined_column."""
+AWAY_CLASSES = ("08", "28", "3D", "57")
+"""SQLSTATE classes: connection, authorization, no such database, being stopped."""
+
+
+class QueueCommand(BaseCommand):
+    """Works on the tables of mail. Where they are missing, or the database is away, it exits with 1 and says so."""
+
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        using = router.db_for_write(Email)
+        check_postgres(using)
+        try:
+            return super().execute(*args, **options)
+        except Error as error:
+            if told := _told(error, using=using):
+                raise CommandError(told) from error
+            raise
+
+
+def check_postgres(using: str) -> None:
+    """Refuse a database that mailqueue can't work with.
+
+    Raises:
+        CommandError: it is not PostgreSQL.
+    """
+    if connections[using].vendor != "postgresql":
+        raise CommandError(
+            f'The database "{using}", which mail is written to, is {connections[using].display_name}; mailqueue '
+            "needs PostgreSQL. Set DATABASES, or route the apps post_office and mailqueue to one."
+        )
+
+
+def _told(error: Error, *, using: str) -> str:
+    """Say what is wrong and what to do; empty where it is nothing of the database's."""
+    state = getattr(error.__cause__, "sqlstate", None) or ""
+    words = str(error).strip().partition("\n")[0]
+    if state in OTHER_TABLES:
+        return (
+            f'The tables of mail in the database "{using}" are missing, or those of another version ({words}). '
+            "Run: python manage.py migrate"
+        )
+    if is_locked(error):
+        return "Somebody else is working on the same rows. Nothing more was done; try again in a moment."
+    if state[:2] in AWAY_CLASSES or (not state and isinstance(error, OperationalError | InterfaceError)):
+        return (
+            f'The database "{using}" can\'t be reached: {words}. '
+            "Check that it runs, and DATABASE_URL (or DATABASES in the settings)."
+        )
+    return ""

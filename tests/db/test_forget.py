@@ -1,0 +1,364 @@
+"""mailqueue_forget: nothing personal of an address is left in the tables, and nobody else's mail is lost."""
+
+import builtins
+from collections.abc import Iterator
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.auth.models import User
+from django.contrib.contenttypes.models import ContentType
+from django.core.management import call_command
+from django.core.management.base import CommandError
+from django.db import connection
+from django.db.models import ProtectedError
+from django.db.models.signals import pre_delete
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+from post_office.models import STATUS, Attachment, Email, Log
+from pytest_django import Settings
+
+from mailqueue import send
+from mailqueue.models import (
+    Attempt,
+    AttemptOutcome,
+    BackendHealth,
+    MailKey,
+    MailOptions,
+    MailState,
+    MessageSource,
+    RefusedFrom,
+    StopReason,
+)
+from mailqueue.ops.contents import why_hidden
+from mailqueue.ops.states import State, state_of
+from mailqueue.outbox.messages import load_rows
+from mailqueue.outbox.person import FORGOTTEN, Person
+from mailqueue.queue.forget import Fate, forget, survey
+from mailqueue.queue.traces import mails_that_name
+from tests.support.secrets import attach, traces
+from tests.support.situations import SITUATIONS, make_attempt, make_mail, stop_mail
+
+pytestmark = pytest.mark.django_db
+
+ANN = "ann@example.com"
+BOB = "bob@example.com"
+OVER = {
+    State.SENT,
+    State.PARTLY_SENT,
+    State.FAILED,
+    State.EXPIRED,
+    State.CANCELLED,
+    State.INTERRUPTED,
+}
+
+
+@pytest.fixture(autouse=True)
+def media(tmp_path: Path, settings: Settings) -> Path:
+    settings.MEDIA_ROOT = str(tmp_path)
+    return tmp_path
+
+
+def run(*arguments: str, **options: Any) -> str:
+    out = StringIO()
+    try:
+        call_command("mailqueue_forget", *arguments, stdout=out, **{"yes": True, **options})
+    except CommandError as error:
+        out.write(f"exit 1: {error}")
+    return out.getvalue()
+
+
+def left() -> set[int]:
+    return set(Email.objects.values_list("pk", flat=True))
+
+
+def shared(**fields: Any) -> Email:
+    """A mail that two have got, of which everything names Ann."""
+    mail = make_mail(**{"status": STATUS.sent, "to": "Ann <Ann@Example.com>", "cc": [BOB], **fields})
+    Email.objects.filter(pk=mail.pk).update(subject=f"Dear {ANN}", message=f"Dear {ANN}", headers={"Reply-To": ANN})
+    results = {
+        "Ann <Ann@Example.com>": {"verdict": "sent", "reply": f"ok {ANN}"},
+        BOB: {"verdict": "fail", "reply": "no"},
+    }
+    make_attempt(mail, AttemptOutcome.PARTLY_SENT, recipients=results, reply=f"<{ANN}> ok", error=f"E {ANN}")
+    stop_mail(mail, StopReason.HELD, note=f"was for {ANN}")
+    Log.objects.create(email=mail, status=STATUS.failed, message=f"refused {ANN}")
+    MailOptions.objects.create(email=mail, ref=ANN)
+    MessageSource.objects.create(
+        email=mail, envelope_from=ANN, recipients=[ANN, BOB], parts={"to": [ANN]}, attributes={"merge_data": {ANN: {}}}
+    )
+    return mail
+
+
+def an_entry(text: str, *, model: type = Email, pk: int = 1) -> LogEntry:
+    user, _ = User.objects.get_or_create(username="grace")
+    kind = ContentType.objects.get_for_model(model)
+    return LogEntry.objects.create(
+        user=user,
+        content_type=kind,
+        object_id=str(pk),
+        object_repr=text[:200],
+        action_flag=CHANGE,
+        change_message=text,
+    )
+
+
+def test_mail_that_is_done_with_and_went_to_nobody_else_is_deleted() -> None:
+    mails = {make().pk: state for make, state in SITUATIONS.values()}
+    Email.objects.update(cc="", bcc=ANN)
+    run(ANN)
+
+    assert {pk for pk, state in mails.items() if state not in OVER} == left()
+
+
+def test_with_unsent_all_goes_but_what_is_being_sent() -> None:
+    mails = {make().pk: state for make, state in SITUATIONS.values()}
+    Email.objects.update(cc="", bcc="")
+    text = run(ANN, unsent=True)
+
+    assert {pk for pk, state in mails.items() if state == State.SENDING} == left()
+    assert "exit 1: 2 mails" in text
+
+
+def test_what_belongs_to_a_mail_goes_with_it_and_its_key_names_nobody() -> None:
+    mail = send(ANN, subject="Hi", message="x", key="order-1", attachments={"bill.pdf": b"%PDF"})
+    assert mail is not None
+    Email.objects.update(status=STATUS.sent)
+    make_attempt(mail, AttemptOutcome.SENT, reply=f"queued for {ANN}")
+    Log.objects.create(email=mail, status=STATUS.sent, message=ANN)
+    run(ANN)
+
+    assert [0] * 4 == [model._default_manager.count() for model in (Email, Attempt, Log, Attachment)]
+    assert (None, set()) == (MailKey.objects.get().email_id, traces(ANN))
+
+
+def test_of_a_mail_that_others_have_his_address_and_what_it_says_go_and_the_history_stays() -> None:
+    mail = shared()
+    before = Email.objects.values_list("last_updated", "status").get()
+    run(ANN)
+    mail.refresh_from_db()
+    attempt = Attempt.objects.get()
+
+    assert (set(), set()) == (traces(ANN), traces("Ann@Example.com"))
+    assert ([FORGOTTEN], [BOB], "", "") == (mail.to, mail.cc, mail.subject, mail.message)
+    assert before == Email.objects.values_list("last_updated", "status").get()
+    assert ({FORGOTTEN: "sent", BOB: "fail"}, f"<{FORGOTTEN}> ok") == (
+        {address: result["verdict"] for address, result in attempt.recipients.items()},
+        attempt.reply,
+    )
+    assert f"was for {FORGOTTEN}" == MailState.objects.get().note
+    assert [FORGOTTEN, BOB] == MessageSource.objects.get().recipients
+    assert State.PARTLY_SENT == state_of(mail).state
+
+
+def test_its_page_says_why_its_text_is_gone() -> None:
+    mail = shared()
+    run(ANN)
+    loaded = load_rows([mail.pk], using="default")[mail.pk]
+
+    assert "somebody whom it names was forgotten" in why_hidden(loaded)
+
+
+def test_attachments_of_a_mail_that_others_have_go_too() -> None:
+    attach(shared(), name="ann.txt")
+    run(ANN)
+
+    assert 0 == Attachment.objects.count()
+
+
+def test_mail_of_others_stays_as_it_is() -> None:
+    longer = make_mail(status=STATUS.sent, to="mary.ann@example.com", message="Hi")
+    other = make_mail(status=STATUS.sent, to=BOB)
+    before = list(Email.objects.order_by("pk").values())
+    run(ANN)
+
+    assert (before, {longer.pk, other.pk}) == (list(Email.objects.order_by("pk").values()), left())
+
+
+@pytest.mark.parametrize("fields", [{"from_email": ANN}, {"headers": {"Reply-To": f"Ann <{ANN}>"}}])
+def test_mail_that_he_wrote_is_emptied(fields: dict[str, Any]) -> None:
+    make_mail(status=STATUS.sent, to=BOB, **fields)
+    run(ANN)
+
+    assert (set(), "") == (traces(ANN), Email.objects.get().message)
+
+
+def test_an_old_attempt_of_a_mail_whose_address_was_corrected_is_found() -> None:
+    mail = make_mail(status=STATUS.sent, to=BOB)
+    make_attempt(mail, AttemptOutcome.FAILED, reply=f"no such user {ANN}")
+    run(ANN)
+
+    assert (set(), {mail.pk}) == (traces(ANN), left())
+
+
+def test_mail_that_is_still_to_be_sent_is_left_and_the_exit_code_says_so() -> None:
+    alone, both = make_mail(to=ANN), make_mail(to=ANN, cc=[BOB])
+    text = run(ANN)
+
+    assert {alone.pk, both.pk} == left()
+    assert f"mail {alone.pk} was left as it is: {Fate.UNSENT}" in text
+    assert f"mail {both.pk} was left as it is: {Fate.SHARED}" in text
+    assert "exit 1: 2 mails that name this address were left. --unsent deletes what goes to nobody else." in text
+
+
+def test_with_unsent_what_others_are_to_get_is_left_all_the_same() -> None:
+    alone, both = make_mail(to=ANN), make_mail(to=ANN, cc=[BOB])
+    text = run(ANN, unsent=True)
+
+    assert ({both.pk}, True) == (left(), "it is cancelled and deleted" in text)
+    assert f"mail {alone.pk}" not in text
+
+
+def test_only_so_many_are_listed() -> None:
+    for _ in range(22):
+        make_mail(to=ANN)
+
+    assert "and 2 more" in run(ANN)
+
+
+def test_a_dry_run_counts_and_changes_nothing() -> None:
+    make_mail(to=ANN, status=STATUS.sent)
+    shared()
+    before = list(Email.objects.order_by("pk").values())
+    text = run(ANN, dry_run=True, yes=False)
+
+    assert (f"  1: {Fate.DELETED}" in text, f"  1: {Fate.REDACTED}" in text) == (True, True)
+    assert before == list(Email.objects.order_by("pk").values())
+
+
+@pytest.mark.parametrize(("answer", "count"), [("yes", 0), ("no", 1), (None, 1)])
+def test_it_asks_before_it_does_anything(answer: str | None, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def reply(_: str) -> str:
+        if answer is None:
+            raise EOFError
+        return answer
+
+    make_mail(to=ANN, status=STATUS.sent)
+    monkeypatch.setattr(builtins, "input", reply)
+    text = run(ANN, yes=False)
+
+    assert (count, count == 1) == (Email.objects.count(), "exit 1: Nothing was done" in text)
+
+
+def test_several_addresses_are_those_of_one_person() -> None:
+    make_mail(to=ANN, cc=["a@example.net"], status=STATUS.sent)
+    run(ANN, "a@example.net")
+
+    assert set() == left()
+
+
+def test_what_is_no_address_is_refused() -> None:
+    assert "exit 1: 'ann' is not an email address." in run("ann")
+
+
+def test_nobody_of_that_name_is_no_error() -> None:
+    text = run(ANN)
+
+    assert ("No mail names this address." in text, "exit" in text) == (True, False)
+
+
+def test_the_admins_log_names_him_no_more() -> None:
+    an_entry(f"{ANN}, {BOB}")
+    an_entry("x" * 190 + f", {ANN}")
+    an_entry(ANN, model=RefusedFrom)
+    an_entry(BOB)
+    untouched = an_entry(ANN, model=User)
+    text = run(ANN)
+
+    entries = LogEntry.objects.exclude(pk=untouched.pk)
+    assert [] == [entry for entry in entries if "ann@" in entry.object_repr + entry.change_message]
+    assert (ANN, True) == (LogEntry.objects.get(pk=untouched.pk).object_repr, "changed 3 entries" in text)
+
+
+def test_without_an_admin_there_is_no_log_of_it(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    an_entry(ANN)
+    monkeypatch.setattr("mailqueue.queue.redact.apps.is_installed", lambda _name: False)
+
+    assert "changed 0 entries" in run(ANN)
+
+
+def test_what_servers_said_of_him_goes_and_so_does_a_refused_sender() -> None:
+    RefusedFrom.objects.create(backend="default", from_email=ANN, refused_at=timezone.now())
+    RefusedFrom.objects.create(backend="default", from_email=BOB, reply=f"not {ANN}", refused_at=timezone.now())
+    BackendHealth.objects.create(alias="default", shut_reason=f"auth: {ANN} has no password")
+    run(ANN)
+
+    assert (set(), [BOB]) == (traces(ANN), list(RefusedFrom.objects.values_list("from_email", flat=True)))
+
+
+def test_what_grows_longer_than_its_column_is_cut() -> None:
+    mail = make_mail(status=STATUS.sent, to=BOB)
+    make_attempt(mail, AttemptOutcome.FAILED, error="a@b.c " * 42)
+    run("a@b.c")
+
+    assert 255 == len(Attempt.objects.get().error)
+
+
+@pytest.fixture
+def protected() -> Iterator[set[int]]:
+    pks: set[int] = set()
+
+    def refuse(instance: Email, **_: Any) -> None:
+        if instance.pk in pks:
+            raise ProtectedError("an invoice refers to it", {instance})
+
+    pre_delete.connect(refuse, sender=Email)
+    yield pks
+    pre_delete.disconnect(refuse, sender=Email)
+
+
+def test_a_mail_that_a_projects_row_protects_stays_without_him(protected: set[int]) -> None:
+    mail, other = make_mail(to=ANN, status=STATUS.sent), make_mail(to=ANN, status=STATUS.sent)
+    protected.add(mail.pk)
+    text = run(ANN)
+
+    assert ({mail.pk}, set(), True) == (left(), traces(ANN), "Deleted 1 mails, emptied 1 others" in text)
+    assert other.pk not in left()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_mail_on_which_somebody_acts_is_left(database_url: str) -> None:
+    mail, other = make_mail(to=ANN, status=STATUS.sent), make_mail(to=ANN, status=STATUS.sent)
+    with psycopg.connect(database_url) as session:
+        session.execute("SELECT FROM post_office_email WHERE id = %s FOR UPDATE", [mail.pk])
+        text = run(ANN)
+
+    assert ({mail.pk}, True) == (left(), f"mail {mail.pk} was left as it is: {Fate.BUSY}" in text)
+    assert other.pk not in left()
+
+
+def test_a_mail_that_is_queued_again_after_somebody_looked_is_left() -> None:
+    mail = make_mail(to=ANN, status=STATUS.sent)
+    found = survey(Person([ANN]), using="default")
+    Email.objects.update(status=STATUS.queued)
+    (part,) = forget(Person([ANN]), found, with_unsent=False, by="", using="default")
+
+    assert ({mail.pk: Fate.UNSENT}, {mail.pk}) == (part.left, left())
+
+
+def test_tables_are_read_a_stretch_at_a_time() -> None:
+    mails = [make_mail(to=ANN, status=STATUS.sent) for _ in range(5)]
+    with CaptureQueriesContext(connection) as captured:
+        found = [pk for part in mails_that_name(Person([ANN]), using="default", stretch=2) for pk in part]
+
+    looks = [entry["sql"] for entry in captured if "post_office_email" in entry["sql"]]
+    assert ([mail.pk for mail in mails], 3) == (found, len(looks))
+
+
+def test_any_number_goes_in_batches() -> None:
+    mails = [make_mail(to=ANN, status=STATUS.sent).pk for _ in range(5)]
+    parts = list(forget(Person([ANN]), mails, with_unsent=True, by="", using="default", batch=2))
+
+    assert ([2, 2, 1], set()) == ([part.deleted for part in parts], left())
+
+
+@pytest.mark.parametrize("broken", [{"recipients": {"x": 1}}, {"recipients": [7], "parts": ["x"]}])
+def test_what_people_have_damaged_keeps_nobody_from_being_forgotten(broken: dict[str, Any]) -> None:
+    mail = make_mail(to=ANN, status=STATUS.sent)
+    MessageSource.objects.create(email=mail, envelope_from="", **broken)
+    run(ANN)
+
+    assert set() == traces(ANN)
