@@ -125,13 +125,13 @@ def test_mail_without_a_sender_is_told_first(admin: Page, shoot: Shoot) -> None:
 def test_a_backend_is_paused_and_resumed_from_the_page(admin: Page, shoot: Shoot) -> None:
     BackendHealth.objects.create(alias=canonical(""))
     admin.goto(PAGE)
-    admin.get_by_role("link", name="Pause default …").click()
+    admin.get_by_role("link", name=f"Pause {canonical('')} …").click()
     admin.get_by_label("Why").fill("moving house")
     admin.get_by_role("button", name="Pause").click()
     admin.goto(PAGE)
     expect(admin.locator(".queue-lines").first).to_contain_text("moving house")
     shoot(admin, "queue-paused")
-    admin.get_by_role("button", name="Resume default").click()
+    admin.get_by_role("button", name=f"Resume {canonical('')}").click()
     expect(admin.locator(".messagelist")).to_contain_text("is resumed")
 
     assert None is BackendHealth.objects.get().paused_at
