@@ -4,8 +4,10 @@ An open `Attempt` is the claim on a mail, a closed one is its history; `MailStat
 "failed" does not go out; `MessageSource` keeps what post_office's `Email` can't hold; `MailOptions` keeps what the
 caller asked for, `MailKey` that a mail was queued under a key; `AttachmentDigest` finds content that is stored
 already; `BackendHealth` is what all senders know of a backend, `RefusedFrom` which sender addresses it refuses,
-`SenderProcess` who is sending. post_office stays the owner of the mail.
+`SenderProcess` who is sending, `SendingMinute` how much was sent. post_office stays the owner of the mail.
 """
+
+from typing import Any
 
 from django.db import models
 from django.db.models import Q
@@ -347,3 +349,53 @@ class SenderProcess(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+def _count(label: Any) -> "models.PositiveIntegerField[int, int]":
+    return models.PositiveIntegerField(label, default=0, db_default=0)
+
+
+class SendingMinute(models.Model):
+    """What all senders together made of one backend's mail in one minute: figures, not accounts.
+
+    `within_…` counts the mails that were accepted at their first attempt, by how long that took from when they were
+    due; each mail counts in one of them.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    began_at = models.DateTimeField(_("minute"))
+    backend = models.CharField(_("backend"), max_length=64)
+    accepted_count = _count(_("accepted"))
+    put_off_count = _count(_("put off"))
+    failed_count = _count(_("failed"))
+    unknown_count = _count(_("unknown"))
+    within_30ms = _count(_("within 30 ms"))
+    within_100ms = _count(_("within 100 ms"))
+    within_300ms = _count(_("within 300 ms"))
+    within_1s = _count(_("within 1 s"))
+    within_3s = _count(_("within 3 s"))
+    within_10s = _count(_("within 10 s"))
+    within_30s = _count(_("within 30 s"))
+    within_2min = _count(_("within 2 min"))
+    within_10min = _count(_("within 10 min"))
+    within_1h = _count(_("within 1 h"))
+    over_1h = _count(_("over 1 h"))
+
+    class Meta:
+        verbose_name = _("sending minute")
+        verbose_name_plural = _("sending minutes")
+        default_permissions = ()
+        constraints = [models.UniqueConstraint(fields=["began_at", "backend"], name="mailqueue_minute_of_backend")]
+
+    def __str__(self) -> str:
+        return f"{self.began_at:%Y-%m-%d %H:%M} {self.backend}"
+
+
+class Queue(SendingMinute):
+    """The queue at a glance: a page of the admin, with a permission of its own. It has no rows."""
+
+    class Meta:
+        proxy = True
+        verbose_name = _("queue at a glance")
+        verbose_name_plural = _("queue at a glance")
+        default_permissions = ("view",)

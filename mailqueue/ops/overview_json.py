@@ -6,11 +6,12 @@ from typing import Any
 from mailqueue.conf import configuration
 from mailqueue.ops.backend_sentences import health_sentence
 from mailqueue.ops.backends import Backend
+from mailqueue.ops.figures import Figure
 from mailqueue.ops.overview import Ages, Count, Overview
 from mailqueue.queue.counts import AGES
 
 
-def as_json(found: Overview, *, domains: Sequence[Ages]) -> dict[str, Any]:
+def as_json(found: Overview, *, domains: Sequence[Ages], last_hour: Figure) -> dict[str, Any]:
     """Return what `json.dumps` takes; times are ISO 8601 with their offset, spans seconds."""
     allowed = configuration().ALLOWED_RECIPIENTS
     return {
@@ -19,12 +20,24 @@ def as_json(found: Overview, *, domains: Sequence[Ages]) -> dict[str, Any]:
         "mails": {state.value: _count(count) for state, count in found.counts.items()},
         "oldest_due_at": found.oldest_due_at and found.oldest_due_at.isoformat(),
         "oldest_seconds": found.oldest_seconds,
+        "last_hour": _figure(last_hour),
         "next_due_at": found.next_due_at and found.next_due_at.isoformat(),
         "senders": [_sender(sender) for sender in found.senders],
         "backends": [_backend(backend, found) for backend in found.backends],
         "age_classes_seconds": list(AGES),
         "lanes": [{"lane": ages.name, "counts": ages.counts} for ages in found.lanes],
         "domains": [{"domain": ages.name, "counts": ages.counts} for ages in domains],
+    }
+
+
+def _figure(figure: Figure) -> dict[str, Any]:
+    return {
+        "accepted": figure.sums.accepted,
+        "put_off": figure.sums.put_off,
+        "failed": figure.sums.failed,
+        "unknown": figure.sums.unknown,
+        "half_within_seconds": figure.half,
+        "95_percent_within_seconds": figure.most,
     }
 
 

@@ -99,9 +99,14 @@ def _backends(found: Overview) -> list[str]:
 
 
 def _ages(ages: Sequence[Ages]) -> list[str]:
-    head = ("", _("total"), *(f"<{_short(seconds)}" for seconds in AGES), f"{_short(AGES[-1])}+")
+    head = ("", _("total"), *age_heads())
     rows = [(entry.name, f"{entry.total:,}", *(f"{count:,}" for count in entry.counts)) for entry in ages]
     return columns([head, *rows], right=range(1, len(head)))
+
+
+def age_heads() -> list[str]:
+    """Name the classes of age."""
+    return [*(f"<{_short(seconds)}" for seconds in AGES), f"{_short(AGES[-1])}+"]
 
 
 def _short(seconds: int) -> str:

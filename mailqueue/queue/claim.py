@@ -1,5 +1,6 @@
 """Claiming: an open attempt is the claim, and a unique index allows one per mail."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,8 @@ from mailqueue.queue.lanes import Position
 # since vacuum last came is not stepped over again. OFFSET 0 keeps the planner from reading all open attempts first.
 DUE = """
 due_{n} AS MATERIALIZED (
-    SELECT e.id, coalesce(e.scheduled_time, e.created) AS due, {identity} AS has_identity FROM post_office_email e
+    SELECT e.id, coalesce(e.scheduled_time, e.created) AS due, {identity} AS has_identity, {since} AS since
+    FROM post_office_email e
     WHERE e.backend_alias = %s::text AND coalesce(e.priority, 1) = %s::int AND e.status IN (2, 3)
       AND (coalesce(e.scheduled_time, e.created), e.id) > (%s::timestamptz, %s::bigint)
       AND coalesce(e.scheduled_time, e.created) <= now()
@@ -25,7 +27,8 @@ due_{n} AS MATERIALIZED (
 # the coalesce, and that nothing is in order, keep the planner from reading the whole of another index for a few ids.
 EARLY = """
 early_{n} AS MATERIALIZED (
-    SELECT e.id, coalesce(e.scheduled_time, e.created) AS due, {identity} AS has_identity FROM post_office_email e
+    SELECT e.id, coalesce(e.scheduled_time, e.created) AS due, {identity} AS has_identity, {since} AS since
+    FROM post_office_email e
     WHERE e.id = ANY (ARRAY(
         SELECT ahead.id FROM (
             SELECT e.id, e.scheduled_time FROM post_office_email e
@@ -41,6 +44,7 @@ early_{n} AS MATERIALIZED (
 )"""
 
 IDENTITY = "e.message_id <> '' AND jsonb_exists(e.headers::jsonb, 'Date')"
+SINCE = "greatest(coalesce(e.scheduled_time, e.created), e.last_updated)"  # one that was queued again waits since then
 
 # A claim that is a transaction by itself waits for no disk: when the database crashes it is as if never made, for a
 # start is written behind it.
@@ -49,7 +53,7 @@ UNSYNCED = "WHERE set_config('synchronous_commit', 'off', true) = 'off'"
 # Another sender may have claimed and settled between our snapshot and our lock; the index decides (DO NOTHING).
 CLAIM = """
 WITH {due}, chosen AS MATERIALIZED (
-    SELECT id, due, has_identity FROM ({union}) AS candidates {where} ORDER BY due, id LIMIT %s::bigint
+    SELECT id, due, has_identity, since FROM ({union}) AS candidates {where} ORDER BY due, id LIMIT %s::bigint
 ), claimed AS (
     INSERT INTO mailqueue_attempt
         (email_id, number, token, sender, backend, claimed_at, lease_until, is_counted, stage, enhanced_code, reply,
@@ -62,7 +66,8 @@ WITH {due}, chosen AS MATERIALIZED (
 )
 SELECT a.id, a.email_id, a.number, a.token,
     (SELECT least(c.due, now())::text FROM chosen c ORDER BY c.due DESC, c.id DESC LIMIT 1),
-    (SELECT c.id FROM chosen c ORDER BY c.due DESC, c.id DESC LIMIT 1), coalesce(c.has_identity, false)
+    (SELECT c.id FROM chosen c ORDER BY c.due DESC, c.id DESC LIMIT 1), coalesce(c.has_identity, false),
+    extract(epoch FROM clock_timestamp() - c.since)::float8
 FROM claimed a JOIN chosen c ON c.id = a.email_id ORDER BY a.id
 """
 
@@ -81,6 +86,8 @@ class Claim:
     """The one mail by which senders find out whether a backend that is shut answers again."""
     has_identity: bool = False
     """The row had its Message-ID and its Date when it was claimed."""
+    due_at: float | None = None
+    """When the mail became due, on this process's monotonic clock; the database said how long that was ago."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,14 +131,18 @@ def claim(  # noqa: PLR0913 - so much there is to say of one
         ],
     )
     rows = cursor.fetchall()
-    claims = [Claim(row[0], row[1], row[2], str(row[3]), backend, priority, is_probe, row[6]) for row in rows]
+    now = time.monotonic()
+    claims = [
+        Claim(row[0], row[1], row[2], str(row[3]), backend, priority, is_probe, row[6], now - max(row[7], 0))
+        for row in rows
+    ]
     return Catch(claims, Position(*rows[-1][4:6]) if rows and not is_probe else None)
 
 
 def statement(spelling_count: int, *, is_alone: bool = False) -> str:
     """Return the SQL that claims in a lane whose alias has so many spellings."""
     parts = range(spelling_count)
-    scans = [scan.format(n=n, identity=IDENTITY) for scan in (DUE, EARLY) for n in parts]
+    scans = [scan.format(n=n, identity=IDENTITY, since=SINCE) for scan in (DUE, EARLY) for n in parts]
     names = [f"due_{n}" for n in parts] + [f"early_{n}" for n in parts]
     where = UNSYNCED if is_alone else ""
     return CLAIM.format(where=where, due=",".join(scans), union=" UNION ALL ".join(f"TABLE {name}" for name in names))

@@ -20,9 +20,9 @@ WITH dead AS MATERIALIZED (
     DELETE FROM mailqueue_attempt WHERE id IN (SELECT id FROM dead WHERE started_at IS NULL) RETURNING email_id
 ), unknown AS (
     UPDATE mailqueue_attempt SET finished_at = clock_timestamp(), outcome = 'unknown', stage = ''
-    WHERE id IN (SELECT id FROM dead WHERE started_at IS NOT NULL) RETURNING email_id
+    WHERE id IN (SELECT id FROM dead WHERE started_at IS NOT NULL) RETURNING email_id, backend
 )
-SELECT email_id, false FROM returned UNION ALL SELECT email_id, true FROM unknown
+SELECT email_id, false, '' FROM returned UNION ALL SELECT email_id, true, backend FROM unknown
 """
 
 
@@ -40,6 +40,8 @@ class Reaped:
     """Nothing was sent: they are in the queue again."""
     unknown: list[int]
     """They had been started: nobody knows whether the server took them."""
+    unknown_backends: list[str]
+    """By which these were sent, in the same order."""
 
 
 def is_any_dead(cursor: Any, *, besides: Sequence[int] = ()) -> bool:
@@ -63,8 +65,9 @@ def reap(
     cursor.execute(REAP, [list(dead_senders), list(besides), LIMIT])
     rows = cursor.fetchall()
     reaped = Reaped(
-        returned=[email_id for email_id, is_unknown in rows if not is_unknown],
-        unknown=[email_id for email_id, is_unknown in rows if is_unknown],
+        returned=[email_id for email_id, is_unknown, _ in rows if not is_unknown],
+        unknown=[email_id for email_id, is_unknown, _ in rows if is_unknown],
+        unknown_backends=[backend for _, is_unknown, backend in rows if is_unknown],
     )
     if reaped.unknown:
         treat_unknown(cursor, reaped.unknown, configuration=configuration)

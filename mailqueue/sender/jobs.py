@@ -53,6 +53,8 @@ class Job:
     started_at: float = field(default_factory=time.monotonic)
     accepted_as: Settlement | None = None
     """How to settle it, as it stands in the journal: the server took the mail."""
+    accepted_at: float | None = None
+    """When it did (monotonic seconds)."""
     options: MailOptions | None = field(init=False)
     """What the caller asked for; read with the mail, so that threads without a database may look."""
 

@@ -13,6 +13,7 @@ from mailqueue.sender.agenda import Agenda
 from mailqueue.sender.database import Database
 from mailqueue.sender.deadlines import CONNECT_SECONDS
 from mailqueue.sender.execution import Execution
+from mailqueue.sender.figures import Figures
 from mailqueue.sender.foregone import outcome_without_sending
 from mailqueue.sender.jobs import Job
 from mailqueue.sender.journal import Acceptance, Journal, journal_folder
@@ -63,12 +64,14 @@ class Sender:
         self._database = Database(options, listener=self._listener, waker=waker)
         folder = journal_folder(configuration.STATE_DIR, using=options.using)
         self._journal = Journal(folder, sender=options.sender)
+        self._figures = Figures(using=options.using)
         self._reaper = Reaper(
             folder,
             journal=self._journal,
             options=options,
             configuration=configuration,
             held=self._known_attempts,
+            note_unknown=self._figures.note_unknown,
         )
         self._sweeper = Sweeper(using=options.using)
         self._purger = Purger(using=options.using, configuration=configuration)
@@ -117,6 +120,7 @@ class Sender:
         if not plan.is_empty:
             self._execution.carry_out(plan)
         self._database.note_success()
+        self._figures.write_if_due()
 
     def _announce_stop(self) -> None:
         if self._stop.is_asked and not self._is_stopping:
@@ -128,6 +132,7 @@ class Sender:
         if self._pool.finished() or self._agenda.returning or self._next_claims():
             return 0
         until = [self._renew_at, self._reaper.due_at, self._pool.next_aside_at, self._turn.share.due_at]
+        until.append(self._figures.due_at)
         until += self._agenda.startable_at()
         if self._is_accepting() and self._agenda.needs_look():
             until.append(self._rhythm.look_at)
@@ -183,6 +188,8 @@ class Sender:
         elif plan.rooms is not None:
             self._take_in(effects)
         self._note_results(plan)
+        for job, settlement in effects.settlements:
+            self._figures.note(job, settlement)
         self._agenda.strand(effects.shut)
         if plan.results or effects.started or effects.found.claims:
             self._rhythm.note_work()
@@ -233,6 +240,7 @@ class Sender:
         conclusion = self._turn.conclusion(job, outcome)
         if conclusion.is_accepted:
             reach("accepted")
+            job.accepted_at = time.monotonic()
             job.accepted_as = conclusion
             self._journal.write(Acceptance.of(conclusion))
             reach("journaled")
@@ -277,6 +285,7 @@ class Sender:
                     "backend.not_waited_for", level=logging.WARNING, backend=backend, reason=told_reason(reason)
                 )
         if is_working:
+            self._figures.write()
             self._turn.leave()
         self._database.close()
         self._remover.stop(timeout=LAST_MOMENT_SECONDS)

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from django.db import Error
@@ -35,6 +35,7 @@ class Reaper:
         options: Options,
         configuration: Configuration,
         held: Callable[[], Sequence[int]] = list,
+        note_unknown: Callable[[Iterable[str]], object] = list,
     ) -> None:
         self.due_at = 0.0
         self._keys_due_at = 0.0
@@ -44,6 +45,8 @@ class Reaper:
         self._configuration = configuration
         self._held = held
         """Gives the open attempts that this sender knows of: it settles them itself, however late."""
+        self._note_unknown = note_unknown
+        """Takes the backends of attempts whose outcome nobody knows."""
 
     def rest(self) -> None:
         """Let the living settle first, after the database was away. A sender that has just started does not wait."""
@@ -90,6 +93,7 @@ class Reaper:
             journal.leave()
         if settled:
             instrument("attempts.proven", count=len(settled))
+        self._note_unknown(reaped.unknown_backends)
         _report(reaped, returned=returned)
 
     def _reap(self) -> None:
@@ -98,6 +102,7 @@ class Reaper:
                 return
         with work(self._options.using) as cursor:
             reaped = reap(cursor, configuration=self._configuration, besides=self._held())
+        self._note_unknown(reaped.unknown_backends)
         _report(reaped)
 
     def _forget_keys(self) -> None:

@@ -144,7 +144,8 @@ def test_the_index_refuses_a_second_claim_that_the_lock_let_through() -> None:
     with turn() as cursor:
         claimed(cursor)
     # What a sender with an older snapshot does: it sees no claim, and the lock is free.
-    stale = "stale AS (SELECT id, created AS due, false AS has_identity FROM post_office_email WHERE id = %s)"
+    columns = "id, created AS due, false AS has_identity, created AS since"
+    stale = f"stale AS (SELECT {columns} FROM post_office_email WHERE id = %s)"
     statement = claim_module.CLAIM.format(where="", due=stale, union="TABLE stale")
     with turn() as cursor:
         cursor.execute(statement, [mail.pk, 1, OTHER, "default", 60])

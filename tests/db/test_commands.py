@@ -19,7 +19,7 @@ from mailqueue.management.commands import (
     mailqueue_send_test,
     mailqueue_status,
 )
-from mailqueue.models import Attempt, AttemptOutcome, BackendHealth, MailOptions, SenderProcess
+from mailqueue.models import Attempt, AttemptOutcome, BackendHealth, MailOptions, SenderProcess, SendingMinute
 from mailqueue.ops.states import MailStatus, State, state_of
 from mailqueue.queue import orders
 from tests.support.situations import SITUATIONS, make_attempt, make_mail
@@ -81,6 +81,23 @@ class TestStatus:
         assert {"count": 1, "is_at_least": False} == found["mails"]["retrying"]
         assert ["example.com"] == [entry["domain"] for entry in found["domains"]]
         assert [True] == [sender["is_alive"] for sender in found["senders"]]
+
+    def test_as_json_it_has_the_figures_of_the_last_hour(self) -> None:
+        now = timezone.now()
+        SendingMinute.objects.create(
+            began_at=now - timedelta(minutes=5), backend="default", accepted_count=3, within_1s=2
+        )
+        SendingMinute.objects.create(began_at=now - timedelta(minutes=65), backend="default", accepted_count=40)
+        found = json.loads(run("mailqueue_status", json=True))["last_hour"]
+
+        assert {
+            "accepted": 3,
+            "put_off": 0,
+            "failed": 0,
+            "unknown": 0,
+            "half_within_seconds": pytest.approx(0.65),
+            "95_percent_within_seconds": pytest.approx(0.965),
+        } == found
 
     def test_only_so_many_domains_are_printed(self) -> None:
         for number in range(mailqueue_status.DOMAINS + 2):

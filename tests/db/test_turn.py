@@ -173,6 +173,25 @@ def leave_journal(folder: Path, *acceptances: Acceptance) -> Path:
     return journal.path
 
 
+def test_what_a_dead_sender_left_unknown_is_counted_for_its_backend(tmp_path: Path) -> None:
+    make_mail()
+    claim = claim_one()
+    with turn() as cursor:
+        start(cursor, [claim], sender=SENDER, lease_seconds=60)
+    end_lease(claim)
+    counted: list[str] = []
+    reaper = Reaper(
+        tmp_path,
+        journal=Journal(tmp_path, sender=SENDER),
+        options=options(),
+        configuration=CONFIGURATION,
+        note_unknown=counted.extend,
+    )
+    reaper.reap_if_due()
+
+    assert ["default"] == counted
+
+
 def test_the_proof_in_a_dead_journal_settles_the_mail_and_the_journal_goes(tmp_path: Path) -> None:
     mail = make_mail()
     claim = claim_one()

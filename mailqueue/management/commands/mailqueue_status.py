@@ -11,6 +11,7 @@ from post_office.models import Email
 
 from mailqueue.management.arguments import seconds
 from mailqueue.management.command import QueueCommand
+from mailqueue.ops.figures import Span, read_figures, total
 from mailqueue.ops.overview import ages_by_domain, overview
 from mailqueue.ops.overview_json import as_json
 from mailqueue.ops.overview_text import lines
@@ -46,7 +47,8 @@ class Command(QueueCommand):
         using = router.db_for_write(Email)
         found, domains = overview(using=using), ages_by_domain(using=using)
         if is_json:
-            self.stdout.write(json.dumps(as_json(found, domains=domains)))
+            last_hour = total(read_figures(Span.HOUR, now=found.now, using=using))
+            self.stdout.write(json.dumps(as_json(found, domains=domains, last_hour=last_hour)))
             return
         text = "\n".join(lines(found, domains=domains, most_domains=DOMAINS))
         self.stdout.write((CLEAR if clears else "") + text)

@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("mailqueue", "0011_permissions")]
+    dependencies = [("mailqueue", "0012_minutes")]
 
     operations = [
         migrations.AddField(
