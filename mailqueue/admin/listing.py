@@ -64,7 +64,7 @@ class Listing(Admin):
     ordering = ("-id",)
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
-    actions = ("requeue_selected", "cancel_selected")
+    actions = ("requeue_selected", "cancel_selected", "hold_selected", "release_selected")
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return MailList

@@ -13,18 +13,14 @@ from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 from post_office.models import Email
 
-from mailqueue.admin.acts import Acts
+from mailqueue.admin.buttons import Buttons
 from mailqueue.ops.contents import contents_of, is_hidden, why_hidden
-from mailqueue.ops.reach import COULD_COME_TWICE, obstacles_of
-from mailqueue.ops.states import State, state_of
+from mailqueue.ops.states import state_of
 from mailqueue.ops.timeline import timeline_of
 from mailqueue.outbox.messages import letter_of, load_rows
 
 if TYPE_CHECKING:
     from django_stubs_ext import FieldsetSpec
-
-CANCELLABLE = frozenset({State.WAITING, State.SCHEDULED, State.RETRYING})
-NOT_REQUEUABLE = frozenset({State.WAITING, State.SENDING, State.INTERRUPTED})
 
 
 def _message_to_show(mail: Email) -> EmailMessage:
@@ -34,7 +30,7 @@ def _message_to_show(mail: Email) -> EmailMessage:
     return letter_of(mail, recipients=[]).build()
 
 
-class Page(Acts):
+class Page(Buttons):
     """The page of a mail, with buttons for the acts that its state allows."""
 
     change_form_template = "admin/mailqueue/mail.html"
@@ -73,8 +69,6 @@ class Page(Acts):
 
     def _page_context(self, request: HttpRequest, mail: Email) -> dict[str, Any]:
         status = state_of(mail)
-        is_requeuable = status.state not in NOT_REQUEUABLE and not obstacles_of([mail.pk], using=mail._state.db)
-        is_pending_unknown = status.state == State.UNKNOWN and status.until is not None
         return {
             "title": _("Mail %(number)s") % {"number": mail.pk},
             "status": status,
@@ -82,9 +76,7 @@ class Page(Acts):
             "why_hidden": why_hidden(mail),
             "problem": mail.mailqueue_contents.problem,
             "timeline": timeline_of(mail),
-            "may_requeue": is_requeuable and self.has_requeue_permission(request),
-            "asks_before_requeue": status.state in COULD_COME_TWICE,
-            "may_cancel": (status.state in CANCELLABLE or is_pending_unknown) and self.has_cancel_permission(request),
+            "buttons": self.buttons(request, mail, status.state),
         }
 
     def preview_html(self, request: HttpRequest, pk: int) -> HttpResponse:
