@@ -7,7 +7,7 @@ from django.urls import reverse
 from django.utils.translation import gettext
 from post_office.models import Email
 
-from mailqueue.admin.acts import Acts
+from mailqueue.admin.corrections import Corrections, is_correctable
 from mailqueue.ops.forecast import Forecast, Order, forecast
 from mailqueue.ops.states import State
 
@@ -22,7 +22,7 @@ class Button:
     is_form: bool = False
 
 
-class Buttons(Acts):
+class Buttons(Corrections):
     """Chooses the buttons of a mail."""
 
     def buttons(self, request: HttpRequest, mail: Email, state: State) -> list[Button]:
@@ -35,6 +35,9 @@ class Buttons(Acts):
         # What is held is released by the same act.
         elif found[Order.REQUEUE].count and state != State.WAITING and self.has_requeue_permission(request):
             buttons.append(self._queueing("requeue", "resend", mail, found[Order.REQUEUE]))
+        if self.has_correct_permission(request) and is_correctable(mail, state, found[Order.REQUEUE]):
+            address = self._address("mailqueue_email_correct", mail)
+            buttons.append(Button("correct", gettext("Correct the address …"), address))
         if found[Order.HOLD].count and may_hold:
             buttons.append(Button("hold", gettext("Hold …"), self._address("mailqueue_email_hold", mail)))
         if found[Order.CANCEL].count and self.has_cancel_permission(request):
