@@ -21,7 +21,10 @@ from mailqueue.admin.questions import NOTE_LIMIT, Asked, asked, has_to_ask, ids_
 from mailqueue.ops.forecast import Order
 from mailqueue.ops.states import State
 
-PERMISSIONS = {f"{order}_selected": act.permission for order, act in ACTS.items()}
+PERMISSIONS = {
+    **{f"{order}_selected": act.permission for order, act in ACTS.items()},
+    "export_selected": "mailqueue.export_mail",
+}
 """By the name of the action in the list."""
 
 if TYPE_CHECKING:
