@@ -1,16 +1,13 @@
-"""What people order in the admin: requeue and cancel, for a selection and for one mail. Nothing is sent from here."""
+"""What people order in the admin, for one mail, a selection, or all that a filter finds. Nothing is sent from here."""
 
 # ruff: noqa: ARG002  (Django decides the signatures)
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from django.contrib import admin, messages
-from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
-from django.contrib.admin.models import CHANGE, LogEntry
 from django.core.exceptions import PermissionDenied
-from django.db import router, transaction
+from django.db import router
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.response import TemplateResponse
@@ -19,12 +16,16 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 from post_office.models import Email
 
-from mailqueue.ops.reach import COULD_COME_TWICE, Obstacle, obstacles_of, reaches_of
-from mailqueue.ops.states import State, filter_by_state, states_of
-from mailqueue.queue.orders import cancel, requeue
+from mailqueue.admin.orders import ACTS, Given, Result, carry_out
+from mailqueue.admin.questions import NOTE_LIMIT, Asked, asked, has_to_ask, ids_of, left_sentences, question
+from mailqueue.ops.forecast import Order
+from mailqueue.ops.states import State
 
-LISTED_COUNT = 20
-PERMISSIONS = {"requeue_selected": "mailqueue.requeue_mail", "cancel_selected": "mailqueue.cancel_mail"}
+PERMISSIONS = {
+    **{f"{order}_selected": act.permission for order, act in ACTS.items()},
+    "export_selected": "mailqueue.export_mail",
+}
+"""By the name of the action in the list."""
 
 if TYPE_CHECKING:
     Admin = admin.ModelAdmin[Any]
@@ -36,136 +37,135 @@ class Acts(Admin):
     """Adds the acts to an admin of mail. Each has its own permission and leaves an entry in the admin's log."""
 
     def has_requeue_permission(self, request: HttpRequest, obj: Email | None = None) -> bool:
-        return request.user.has_perm(PERMISSIONS["requeue_selected"])
+        return request.user.has_perm(ACTS[Order.REQUEUE].permission)
 
     def has_cancel_permission(self, request: HttpRequest, obj: Email | None = None) -> bool:
-        return request.user.has_perm(PERMISSIONS["cancel_selected"])
+        return request.user.has_perm(ACTS[Order.CANCEL].permission)
+
+    def has_hold_permission(self, request: HttpRequest, obj: Email | None = None) -> bool:
+        return request.user.has_perm(ACTS[Order.HOLD].permission)
 
     def act_urls(self) -> list[URLPattern]:
         """Return what post_office's admin has no address for: it has one for `resend`."""
-        cancel_view = self.admin_site.admin_view(self.cancel_one)
-        return [path("<int:pk>/cancel/", cancel_view, name="mailqueue_email_cancel")]
+        views = {"cancel": self.cancel_one, "hold": self.hold_one, "release": self.release_one}
+        return [
+            path(f"<int:pk>/{name}/", self.admin_site.admin_view(view), name=f"mailqueue_email_{name}")
+            for name, view in views.items()
+        ]
 
     @admin.action(description=_("Requeue selected mails"), permissions=["requeue"])
     def requeue_selected(self, request: HttpRequest, queryset: QuerySet[Email]) -> HttpResponse | None:
-        ids = list(queryset.order_by("-pk").values_list("pk", flat=True))
-        if "confirmed" not in request.POST and _could_come_twice(queryset):
-            return self._ask_before_requeue(request, ids)
-        self._requeue(request, ids)
-        return None
+        return self._act_on_many(request, Order.REQUEUE, queryset)
 
     @admin.action(description=_("Cancel selected mails"), permissions=["cancel"])
-    def cancel_selected(self, request: HttpRequest, queryset: QuerySet[Email]) -> None:
-        self._cancel(request, list(queryset.values_list("pk", flat=True)))
+    def cancel_selected(self, request: HttpRequest, queryset: QuerySet[Email]) -> HttpResponse | None:
+        return self._act_on_many(request, Order.CANCEL, queryset)
+
+    @admin.action(description=_("Hold selected mails"), permissions=["hold"])
+    def hold_selected(self, request: HttpRequest, queryset: QuerySet[Email]) -> HttpResponse | None:
+        return self._act_on_many(request, Order.HOLD, queryset)
+
+    @admin.action(description=_("Release selected mails"), permissions=["hold"])
+    def release_selected(self, request: HttpRequest, queryset: QuerySet[Email]) -> HttpResponse | None:
+        return self._act_on_many(request, Order.RELEASE, queryset)
 
     def resend(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """Queue a mail again: a GET asks and changes nothing, a POST does it."""
-        self._get_or_deny(request, pk, is_allowed=self.has_requeue_permission(request))
-        if request.method in ("GET", "HEAD"):
-            return self._ask_before_requeue(request, [pk])
-        if request.method != "POST":
-            return HttpResponseNotAllowed(["GET", "HEAD", "POST"])
-        self._requeue(request, [pk])
-        return self._to_mail(pk)
+        """Queue a mail again: a GET asks and changes nothing, a POST does it, if nobody has to be asked (any more)."""
+        self.get_or_deny(request, pk, is_allowed=self.has_requeue_permission(request))
+        return self._act_on_one(request, Order.REQUEUE, pk)
+
+    def hold_one(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Hold a mail: a GET asks why and changes nothing, a POST does it."""
+        self.get_or_deny(request, pk, is_allowed=self.has_hold_permission(request))
+        return self._act_on_one(request, Order.HOLD, pk)
+
+    def release_one(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Put held mail back into the queue: as `resend` does."""
+        self.get_or_deny(request, pk, is_allowed=self.has_hold_permission(request))
+        return self._act_on_one(request, Order.RELEASE, pk)
 
     def cancel_one(self, request: HttpRequest, pk: int) -> HttpResponse:
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
-        self._get_or_deny(request, pk, is_allowed=self.has_cancel_permission(request))
-        self._cancel(request, [pk])
-        return self._to_mail(pk)
+        self.get_or_deny(request, pk, is_allowed=self.has_cancel_permission(request))
+        return self._act_on_one(request, Order.CANCEL, pk)
 
-    def _get_or_deny(self, request: HttpRequest, pk: int, *, is_allowed: bool) -> None:
+    def get_or_deny(self, request: HttpRequest, pk: int, *, is_allowed: bool) -> None:
         if not (is_allowed and self.has_view_permission(request)):
             raise PermissionDenied
         if not self.get_queryset(request).filter(pk=pk).exists():
             raise Http404
 
-    def _to_mail(self, pk: int) -> HttpResponse:
+    def to_mail(self, pk: int) -> HttpResponse:
         return HttpResponseRedirect(reverse(f"{self.admin_site.name}:post_office_email_change", args=[pk]))
 
-    def _ask_before_requeue(self, request: HttpRequest, ids: Sequence[int]) -> HttpResponse:
-        """Show who would get the mails, and who has them already."""
+    def _act_on_one(self, request: HttpRequest, order: Order, pk: int) -> HttpResponse:
         using = router.db_for_write(Email)
+        if request.method in ("GET", "HEAD"):
+            return self._ask(request, order, [pk], using=using)
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["GET", "HEAD", "POST"])
+        answered = asked(ACTS[order], request)
+        if answered is None and has_to_ask(ACTS[order], [pk], is_all=False, using=using):
+            return self._ask(request, order, [pk], using=using)
+        self._carry_out(request, order, [pk], answered, using=using)
+        return self.to_mail(pk)
+
+    def _act_on_many(self, request: HttpRequest, order: Order, mails: QuerySet[Email]) -> HttpResponse | None:
+        using = router.db_for_write(Email)
+        ids, is_all = ids_of(mails.using(using)), request.POST.get("select_across") == "1"
+        answered = asked(ACTS[order], request)
+        if answered is None and has_to_ask(ACTS[order], ids, is_all=is_all, using=using):
+            return self._ask(request, order, ids, is_all=is_all, using=using)
+        result = self._carry_out(request, order, ids, answered, using=using)
+        if is_all and answered is not None and answered.count != result.count:
+            text = ngettext(
+                "When you were asked, it was %(count)d mail.",
+                "When you were asked, it was %(count)d mails.",
+                answered.count,
+            )
+            self.message_user(request, text % {"count": answered.count}, messages.WARNING)
+        return None
+
+    def _ask(
+        self, request: HttpRequest, order: Order, ids: Sequence[int], *, using: str, is_all: bool = False
+    ) -> HttpResponse:
+        """Show what an order would do; of those that queue mail, who would get it and who has it already."""
         context = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
             "media": self.media,
-            "title": _("Send again?"),
-            "reaches": reaches_of(ids[:LISTED_COUNT], using=using),
-            "unlisted_count": max(len(ids) - LISTED_COUNT, 0),
-            "total_count": len(ids) - len(obstacles_of(ids, using=using)),
-            "checkbox_name": ACTION_CHECKBOX_NAME,
-            "selected": request.POST.getlist(ACTION_CHECKBOX_NAME),
-            "select_across": request.POST.get("select_across", "0"),
-            "is_selection": request.method == "POST",
+            **question(ACTS[order], request, ids, is_all=is_all, using=using),
+            "back": request.get_full_path(),
         }
-        return TemplateResponse(request, "admin/mailqueue/confirm_requeue.html", context)
+        if not context["is_selection"]:
+            context["number"] = ids[0]
+            context["back"] = reverse(f"{self.admin_site.name}:post_office_email_change", args=[ids[0]])
+        return TemplateResponse(request, "admin/mailqueue/confirm_act.html", context)
 
-    def _requeue(self, request: HttpRequest, ids: Sequence[int]) -> None:
-        using = router.db_for_write(Email)
-        with transaction.atomic(using=using):
-            done = requeue(ids, using=using)
-            self._log(request, done, _("Requeued."), using=using)
-        text = ngettext("%(count)d mail was queued again.", "%(count)d mails were queued again.", len(done))
-        obstacles = obstacles_of(set(ids).difference(done), using=using)
-        self._report(request, text, ids=ids, done=done, obstacles=obstacles, using=using)
-
-    def _cancel(self, request: HttpRequest, ids: Sequence[int]) -> None:
-        using = router.db_for_write(Email)
-        with transaction.atomic(using=using):
-            done = cancel(ids, by=request.user.get_username(), using=using)
-            self._log(request, done, _("Cancelled."), using=using)
-        text = ngettext("%(count)d mail was cancelled.", "%(count)d mails were cancelled.", len(done))
-        self._report(request, text, ids=ids, done=done, obstacles={}, using=using)
-
-    def _log(self, request: HttpRequest, ids: Sequence[int], text: Any, *, using: str) -> None:
-        mails = Email.objects.using(using).filter(pk__in=ids).only("pk", "to")
-        LogEntry.objects.log_actions(cast("int", request.user.pk), mails, CHANGE, change_message=str(text))
-
-    def _report(
-        self,
-        request: HttpRequest,
-        text: str,
-        *,
-        ids: Sequence[int],
-        done: Sequence[int],
-        obstacles: Mapping[int, Obstacle],
-        using: str,
-    ) -> None:
-        """Say how many mails were acted on, and why each of the others was not."""
-        if done:
-            self.message_user(request, text % {"count": len(done)}, messages.SUCCESS)
-        left = Email.objects.using(using).filter(pk__in=set(ids).difference(done)).only("pk")
-        states = {pk: status.state for pk, status in states_of(left).items()}
-        idle = {pk: state for pk, state in states.items() if state != State.SENDING}
-        if sending := len(states) - len(idle):
-            refusal = ngettext(
-                "%(count)d mail is being sent right now and was left as it is. Try again when the attempt has ended.",
-                "%(count)d mails are being sent right now and were left as they are. "
-                "Try again when their attempts have ended.",
-                sending,
-            )
-            self.message_user(request, refusal % {"count": sending}, messages.ERROR)
-        for obstacle, count in Counter(obstacles[pk] for pk in idle if pk in obstacles).items():
-            refusal = ngettext(
-                "%(count)d mail was left as it is: %(reason)s.",
-                "%(count)d mails were left as they are: %(reason)s.",
-                count,
-            )
-            self.message_user(request, refusal % {"count": count, "reason": obstacle.label}, messages.WARNING)
-        self._report_states(request, [state for pk, state in idle.items() if pk not in obstacles])
-
-    def _report_states(self, request: HttpRequest, states: Sequence[State]) -> None:
-        if not states:
-            return
-        refusal = ngettext(
-            "%(count)d mail was left as it is, for its state does not allow it: %(states)s.",
-            "%(count)d mails were left as they are, for their states do not allow it: %(states)s.",
-            len(states),
+    def _carry_out(
+        self, request: HttpRequest, order: Order, ids: Sequence[int], answered: Asked | None, *, using: str
+    ) -> Result:
+        given = Given(
+            user_id=cast("int", request.user.pk),
+            by=request.user.get_username(),
+            note=request.POST.get("note", "").replace("\0", "").strip()[:NOTE_LIMIT],
+            agreed=answered.twice if answered else frozenset(),
         )
-        words = {"count": len(states), "states": ", ".join(sorted({str(state.label) for state in states}))}
-        self.message_user(request, refusal % words, messages.WARNING)
+        result = carry_out(ACTS[order], ids, given, using=using)
+        self._report(request, order, result)
+        return result
+
+    def _report(self, request: HttpRequest, order: Order, result: Result) -> None:
+        """Say on how many mails the order was carried out, and why not on each of the others."""
+        if result.count:
+            self.message_user(request, ACTS[order].done % {"count": result.count}, messages.SUCCESS)
+        for reason, text in left_sentences(result.left):
+            level = messages.ERROR if reason == State.SENDING else messages.WARNING
+            self.message_user(request, text, level)
+        if result.error:
+            refusal = _("The database refused to go on, and the other mails were left as they are: %(error)s")
+            self.message_user(request, refusal % {"error": result.error}, messages.ERROR)
 
 
 def deny_forbidden_act(request: HttpRequest) -> None:
@@ -174,7 +174,3 @@ def deny_forbidden_act(request: HttpRequest) -> None:
     for action, permission in PERMISSIONS.items():
         if action in wanted and not request.user.has_perm(permission):
             raise PermissionDenied
-
-
-def _could_come_twice(queryset: QuerySet[Email]) -> bool:
-    return any(filter_by_state(queryset, state).exists() for state in COULD_COME_TWICE)

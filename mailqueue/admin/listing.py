@@ -3,7 +3,7 @@
 # ruff: noqa: ARG002  (Django decides the signatures)
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
@@ -17,19 +17,14 @@ from django.utils.timezone import localtime
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from post_office.models import Email
-from post_office.settings import get_template_engine
 
 from mailqueue.admin.acts import deny_forbidden_act
+from mailqueue.admin.exports import Exports
 from mailqueue.admin.filters import BackendFilter, StateFilter
 from mailqueue.admin.paginator import CappedPaginator
 from mailqueue.ops.contents import is_hidden
 from mailqueue.ops.states import MailStatus, states_of
-
-if TYPE_CHECKING:
-    Admin = admin.ModelAdmin[Any]
-else:
-    Admin = object
-
+from mailqueue.ops.subjects import subject_of
 
 LONGEST_NUMBER = 10
 UNREADABLE = frozenset({"subject", "message", "html_message", "context", "headers", "attachments", "mailqueue_source"})
@@ -53,7 +48,7 @@ class MailList(ChangeList):
             mail.mailqueue_status = statuses[mail.pk]
 
 
-class Listing(Admin):
+class Listing(Exports):
     list_display = ("state", "recipients", "subject_line", "created_at", "next_try", "attempt_count")
     list_display_links = ("recipients", "subject_line")
     list_filter = (StateFilter, "priority", BackendFilter, "created")
@@ -64,7 +59,7 @@ class Listing(Admin):
     ordering = ("-id",)
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
-    actions = ("requeue_selected", "cancel_selected")
+    actions = ("requeue_selected", "cancel_selected", "hold_selected", "release_selected", "export_selected")
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return MailList
@@ -104,7 +99,7 @@ class Listing(Admin):
     def subject_line(self, mail: Email) -> str | None:
         if is_hidden(mail):
             return gettext("(sensitive)")
-        return Truncator(_subject(mail)).chars(80) or None
+        return Truncator(subject_of(mail)).chars(80) or None
 
     @admin.display(description=_("created"), ordering="created")
     def created_at(self, mail: Email) -> str:
@@ -130,13 +125,3 @@ def _short_time(moment: datetime) -> str:
     there = localtime(moment)
     day, time = date_format(there, "Y-m-d"), date_format(there, "H:i")
     return format_html('<span class="mail-time">{}</span> <span class="mail-time">{}</span>', day, time)
-
-
-def _subject(mail: Email) -> str:
-    if mail.template is None or mail.context is None:
-        # Without its context, what was rendered on delivery has no other subject than the template's own.
-        return str(mail.subject or (mail.template.subject if mail.template else ""))
-    try:
-        return str(get_template_engine().from_string(mail.template.subject).render(mail.context))
-    except Exception:  # noqa: BLE001  (a template may raise anything; its source still tells which mail this is)
-        return str(mail.template.subject)

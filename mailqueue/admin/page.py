@@ -10,14 +10,13 @@ from django.utils.translation import gettext_lazy as _
 from post_office.admin import LogInline
 from post_office.models import Email
 
-from mailqueue.admin.acts import Acts
+from mailqueue.admin.buttons import Buttons
 from mailqueue.admin.reading import Reading, may_read, shows_remote_images
 from mailqueue.ops.attached import attached_to
 from mailqueue.ops.contents import contents_of, is_dropped, is_hidden, why_hidden
 from mailqueue.ops.discretion import discreet_status, discreet_timeline
 from mailqueue.ops.preview import preview_of
-from mailqueue.ops.reach import COULD_COME_TWICE, obstacles_of
-from mailqueue.ops.states import State, state_of
+from mailqueue.ops.states import state_of
 from mailqueue.ops.timeline import timeline_of
 from mailqueue.outbox.identity import has_identity
 from mailqueue.outbox.messages import load_rows
@@ -25,8 +24,6 @@ from mailqueue.outbox.messages import load_rows
 if TYPE_CHECKING:
     from django_stubs_ext import FieldsetSpec
 
-CANCELLABLE = frozenset({State.WAITING, State.SCHEDULED, State.RETRYING})
-NOT_REQUEUABLE = frozenset({State.WAITING, State.SENDING, State.INTERRUPTED})
 FACTS = {
     "from_email": "from_email",
     "to_list": "to",
@@ -37,7 +34,7 @@ FACTS = {
 """What is shown of a mail beside its subject, and the column it comes from. What is empty is left out."""
 
 
-class Page(Reading, Acts):
+class Page(Reading, Buttons):
     """The page of a mail, with buttons for the acts that its state allows."""
 
     change_form_template = "admin/mailqueue/mail.html"
@@ -71,15 +68,12 @@ class Page(Reading, Acts):
 
     def _page_context(self, request: HttpRequest, mail: Email) -> dict[str, Any]:
         status = state_of(mail)
-        is_requeuable = status.state not in NOT_REQUEUABLE and not obstacles_of([mail.pk], using=mail._state.db)
-        is_pending_unknown = status.state == State.UNKNOWN and status.until is not None
         timeline = timeline_of(mail)
-        acts = {
-            "may_requeue": is_requeuable and self.has_requeue_permission(request),
-            "asks_before_requeue": status.state in COULD_COME_TWICE,
-            "may_cancel": (status.state in CANCELLABLE or is_pending_unknown) and self.has_cancel_permission(request),
+        facts = {
+            "title": _("Mail %(number)s") % {"number": mail.pk},
+            "why_hidden": why_hidden(mail),
+            "buttons": self.buttons(request, mail, status.state),
         }
-        facts = {"title": _("Mail %(number)s") % {"number": mail.pk}, "why_hidden": why_hidden(mail), **acts}
         if not may_read(request):
             closed = {"status": discreet_status(status, timeline), "timeline": discreet_timeline(timeline)}
             return {**facts, **closed, "may_read": False, "problem": mail.mailqueue_contents.error}

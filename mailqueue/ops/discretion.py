@@ -25,6 +25,11 @@ def discreet_timeline(attempts: Sequence[Entry]) -> list[Entry]:
     return [_discreet(entry) for entry in attempts]
 
 
+def discreet_answer(attempt: Attempt) -> str:
+    """Return what the server said in an attempt, or the name of the exception that kept it from saying anything."""
+    return _without_quotes(attempt.reply, attempt) or attempt.error
+
+
 def _discreet(entry: Entry) -> Entry:
     recipients = [
         replace(recipient, answer=_without_quotes(recipient.answer, entry.attempt)) for recipient in entry.recipients

@@ -4,18 +4,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from django.db import connections, models
-from django.db.models import Q
+from django.db.models import Case, CharField, Value, When
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 from post_office.models import Email
 
+from mailqueue.models import Attempt, AttemptOutcome
 from mailqueue.ops.states import MailStatus, State, states_of
 from mailqueue.outbox.messages import load_rows, recipients_of
 from mailqueue.queue.history import History, read_histories
-
-ARRIVED = frozenset({State.SENT})
-PERHAPS_ARRIVED = frozenset({State.UNKNOWN})
-COULD_COME_TWICE = ARRIVED | PERHAPS_ARRIVED
+from mailqueue.queue.orders import could_come_twice
 
 
 class Obstacle(models.TextChoices):
@@ -37,16 +35,10 @@ class Reach:
     """Those who have it and would not get it again."""
     obstacle: Obstacle | None = None
     """Why it would go to nobody."""
-
-    @property
-    def is_there(self) -> bool:
-        """Those it goes to have it already."""
-        return self.status.state in ARRIVED
-
-    @property
-    def may_be_there(self) -> bool:
-        """Those it goes to may have it already: nobody knows."""
-        return self.status.state in PERHAPS_ARRIVED
+    is_there: bool = False
+    """Those it goes to have it already."""
+    may_be_there: bool = False
+    """Those it goes to may have it already: nobody knows."""
 
 
 def reaches_of(email_ids: Sequence[int], *, using: str) -> list[Reach]:
@@ -56,18 +48,43 @@ def reaches_of(email_ids: Sequence[int], *, using: str) -> list[Reach]:
     with connections[using].cursor() as cursor:
         histories = read_histories(cursor, mails)
     obstacles = obstacles_of(mails, using=using)
+    twice = could_come_twice(mails, using=using)
+    sent = set(
+        Attempt.objects.using(using)
+        .filter(email__in=list(twice), outcome=AttemptOutcome.SENT)
+        .values_list("email", flat=True)
+    )
     reaches = []
     for pk in sorted(mails.keys() & statuses.keys(), reverse=True):
         recipients = recipients_of(mails[pk])
         goes_to = histories.get(pk, History()).pending(recipients)
         stays_with = [address for address in recipients if address not in goes_to]
-        reaches.append(Reach(mails[pk], statuses[pk], goes_to, stays_with, obstacles.get(pk)))
+        is_there = pk in twice and (pk in sent or statuses[pk].state == State.SENT)
+        reach = Reach(
+            mails[pk],
+            statuses[pk],
+            goes_to,
+            stays_with,
+            obstacles.get(pk),
+            is_there=is_there,
+            may_be_there=pk in twice and not is_there,
+        )
+        reaches.append(reach)
     return reaches
 
 
 def obstacles_of(email_ids: Iterable[int], *, using: str) -> dict[int, Obstacle]:
     """Return which of these mails can't be queued again, by anybody, and why."""
-    mails = Email.objects.using(using).filter(pk__in=list(email_ids))
-    wiped = Q(mailqueue_options__wiped_at__isnull=False)
-    found = mails.filter(wiped | Q(expires_at__lte=Now())).values_list("pk", "mailqueue_options__wiped_at")
-    return {pk: Obstacle.OVER if wiped_at is None else Obstacle.WIPED for pk, wiped_at in found}
+    mails = Email.objects.using(using).filter(pk__in=list(email_ids)).annotate(obstacle=obstacle_case())
+    found = mails.exclude(obstacle="").values_list("pk", "obstacle")
+    return {pk: Obstacle(obstacle) for pk, obstacle in found}
+
+
+def obstacle_case() -> Case:
+    """Return the expression that names the obstacle of a mail; empty: there is none."""
+    return Case(
+        When(mailqueue_options__wiped_at__isnull=False, then=Value(Obstacle.WIPED.value)),
+        When(expires_at__lte=Now(), then=Value(Obstacle.OVER.value)),
+        default=Value(""),
+        output_field=CharField(),
+    )

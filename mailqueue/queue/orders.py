@@ -1,6 +1,7 @@
 """What people and programs order: requeue, hold and cancel."""
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from django.db import connections, transaction
@@ -40,9 +41,12 @@ TWICE = f"""
 SELECT e.id FROM post_office_email e WHERE e.id = ANY(%s) AND (
     EXISTS (SELECT FROM mailqueue_attempt a WHERE a.email_id = e.id
         AND a.outcome IN ('{AttemptOutcome.SENT}', '{AttemptOutcome.UNKNOWN}'))
+    OR (e.status = {STATUS.failed} AND EXISTS (SELECT FROM mailqueue_mailstate s WHERE s.email_id = e.id
+        AND s.reason = '{StopReason.UNKNOWN}'))
     OR (e.status = {STATUS.sent} AND NOT EXISTS (SELECT FROM mailqueue_attempt a WHERE a.email_id = e.id
         AND a.outcome = '{AttemptOutcome.PARTLY_SENT}')))
 """
+HELD = f"SELECT email_id FROM mailqueue_mailstate WHERE email_id = ANY(%s) AND reason = '{StopReason.HELD}'"
 WAITING = (STATUS.queued, STATUS.requeued)
 
 
@@ -82,20 +86,42 @@ def requeue(email_ids: Iterable[int], *, using: str, agreed: Collection[int] | N
 
     With `agreed`, of the mails that could come twice only these are queued: others were sent after somebody looked.
     """
-    from mailqueue.outbox.notice import wake
-
     queued: list[int] = []
-    with transaction.atomic(using=using), connections[using].cursor() as cursor:
+    with _waking(using) as cursor:
         for batch in _batches(email_ids):
             free = _take(cursor, batch, statuses=(*WAITING, STATUS.sent, STATUS.failed))
-            if agreed is not None:
-                surprising = _twice(cursor, free).difference(agreed)
-                free = [email_id for email_id in free if email_id not in surprising]
-            cursor.execute(REQUEUE, [free])
-            batch_queued = sorted(email_id for (email_id,) in cursor.fetchall())
-            cursor.execute(TRY_FROM_AGAIN, [batch_queued])
-            queued += batch_queued
+            queued += _queue(cursor, free, agreed=agreed)
+    return queued
+
+
+def requeue_held(email_ids: Iterable[int], *, using: str, agreed: Collection[int] | None = None) -> list[int]:
+    """Do what `requeue` does for those of these mails that are held; all others are left out."""
+    queued: list[int] = []
+    with _waking(using) as cursor:
+        for batch in _batches(email_ids):
+            # What is stopped for whatever reason stays so while it is locked.
+            cursor.execute(HELD, [_take(cursor, batch, statuses=(STATUS.failed,))])
+            queued += _queue(cursor, [email_id for (email_id,) in cursor.fetchall()], agreed=agreed)
+    return queued
+
+
+@contextmanager
+def _waking(using: str) -> Iterator[Any]:
+    """Open a transaction that wakes the senders when it is committed."""
+    from mailqueue.outbox.notice import wake
+
+    with transaction.atomic(using=using), connections[using].cursor() as cursor:
+        yield cursor
         transaction.on_commit(lambda: wake(using), using=using)
+
+
+def _queue(cursor: Any, free: Sequence[int], *, agreed: Collection[int] | None) -> list[int]:
+    if agreed is not None:
+        surprising = _twice(cursor, free).difference(agreed)
+        free = [email_id for email_id in free if email_id not in surprising]
+    cursor.execute(REQUEUE, [list(free)])
+    queued = sorted(email_id for (email_id,) in cursor.fetchall())
+    cursor.execute(TRY_FROM_AGAIN, [queued])
     return queued
 
 

@@ -1,21 +1,20 @@
 """Requeue and cancel in the admin: by POST, with their own permissions, on the record, and never sending."""
 
 import pytest
-from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.models import LogEntry
-from django.contrib.auth.models import Permission, User
-from django.http import HttpResponse
+from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 from post_office.models import STATUS, Email
 
-from mailqueue.models import MailState, StopReason
+from mailqueue.models import AttemptOutcome, MailState, StopReason
+from mailqueue.ops.forecast import Change
 from mailqueue.ops.states import State, state_of
-from tests.support.situations import SITUATIONS, make_mail
+from mailqueue.queue.orders import cancel
+from tests.support.admin_acts import act, allow, asked_of, make_reader, messages_of
+from tests.support.situations import SITUATIONS, make_attempt, make_mail
 
 pytestmark = pytest.mark.django_db
-
-LIST = "admin:post_office_email_changelist"
 
 
 def made(situation: str) -> Email:
@@ -23,36 +22,22 @@ def made(situation: str) -> Email:
     return make()
 
 
-def act(client: Client, action: str, *mails: Email, **extra: str) -> HttpResponse:
-    data = {"action": action, "index": "0", ACTION_CHECKBOX_NAME: [str(mail.pk) for mail in mails], **extra}
-    return client.post(reverse(LIST), data, follow=True)  # type: ignore[return-value]
-
-
-def messages_of(response: HttpResponse) -> str:
-    return " ".join(str(message) for message in response.context["messages"])  # type: ignore[attr-defined]
-
-
 @pytest.fixture
 def reader(client: Client) -> Client:
-    """Somebody who may see mail, and nothing else."""
-    user = User.objects.create_user("reader", is_staff=True)
-    user.user_permissions.add(Permission.objects.get(codename="view_email"))
-    client.force_login(user)
+    make_reader(client)
     return client
 
 
-def allow(codename: str) -> None:
-    User.objects.get(username="reader").user_permissions.add(Permission.objects.get(codename=codename))
-
-
 def test_a_selection_is_requeued(admin_client: Client) -> None:
-    mails = [made("failed"), made("held"), made("to be retried")]
+    mails = [made("failed"), made("held"), made("requeued for later by hand")]
     act(admin_client, "requeue_selected", *mails)
 
     assert [state_of(mail).state for mail in mails] == [State.WAITING] * 3
 
 
-@pytest.mark.parametrize("situation", ["sent", "unknown, left to a person", "unknown, to be sent again"])
+@pytest.mark.parametrize(
+    "situation", ["sent", "unknown, left to a person", "unknown, to be sent again", "to be retried"]
+)
 def test_a_selection_that_could_come_twice_is_asked_about(admin_client: Client, situation: str) -> None:
     mails = [made(situation), made("failed")]
     before = [state_of(mail).state for mail in mails]
@@ -64,23 +49,37 @@ def test_a_selection_that_could_come_twice_is_asked_about(admin_client: Client, 
 
 def test_a_selection_is_requeued_when_confirmed(admin_client: Client) -> None:
     mails = [made("sent"), made("failed")]
-    act(admin_client, "requeue_selected", *mails, confirmed="1")
+    question = act(admin_client, "requeue_selected", *mails)
+    act(admin_client, "requeue_selected", *mails, asked=asked_of(question))
 
     assert [state_of(mail).state for mail in mails] == [State.WAITING] * 2
 
 
-def test_all_that_a_filter_finds_can_be_requeued(admin_client: Client) -> None:
-    mails = [made("failed") for _ in range(3)]
-    other = made("held")
-    data = {
-        "action": "requeue_selected",
-        "index": "0",
-        "select_across": "1",
-        ACTION_CHECKBOX_NAME: [str(mails[0].pk)],
-    }
-    admin_client.post(f"{reverse(LIST)}?state=failed", data)
+def test_a_mail_that_was_unknown_and_then_cancelled_is_asked_about(admin_client: Client) -> None:
+    mail = made("unknown, to be sent again")
+    cancel([mail.pk], by="grace", using="default")
+    page = act(admin_client, "requeue_selected", mail).content.decode()
 
-    assert [state_of(mail).state for mail in (*mails, other)] == [State.WAITING] * 3 + [State.HELD]
+    assert state_of(mail).state == State.CANCELLED
+    assert "These may have it already and will get it, perhaps a second time:" in page
+
+
+def test_a_mail_that_was_sent_after_the_question_is_left_alone_and_named(admin_client: Client) -> None:
+    asked_about, surprise = made("sent"), made("failed")
+    question = act(admin_client, "requeue_selected", asked_about, surprise)
+    make_attempt(surprise, AttemptOutcome.SENT)
+    response = act(admin_client, "requeue_selected", asked_about, surprise, asked=asked_of(question))
+
+    assert [state_of(mail).state for mail in (asked_about, surprise)] == [State.WAITING, State.FAILED]
+    assert ["1 mail was queued again.", f"1 mail is left as it is: {Change.UNASKED.label}."] == messages_of(response)
+
+
+@pytest.mark.parametrize("answer", ["", "1", "forged:signature"])
+def test_an_answer_that_was_not_asked_for_is_none(admin_client: Client, answer: str) -> None:
+    mail = made("sent")
+    act(admin_client, "requeue_selected", mail, asked=answer)
+
+    assert state_of(mail).state == State.SENT
 
 
 def test_a_long_selection_is_listed_in_part(admin_client: Client) -> None:
@@ -103,14 +102,18 @@ def test_a_mail_that_is_being_sent_is_left_alone_and_named(admin_client: Client,
     response = act(admin_client, action, mail)
 
     assert state_of(mail).state == State.SENDING
-    assert "1 mail is being sent right now and was left as it is." in messages_of(response)
+    assert [
+        "1 mail is being sent right now and is left as it is. Try again when the attempt has ended."
+    ] == messages_of(response)
 
 
 def test_a_mail_that_is_sent_can_not_be_cancelled(admin_client: Client) -> None:
     response = act(admin_client, "cancel_selected", made("sent"), made("queued"))
 
-    assert "1 mail was cancelled." in messages_of(response)
-    assert "its state does not allow it: sent" in messages_of(response)
+    assert [
+        "1 mail was cancelled.",
+        "1 mail is left as it is, for its state does not allow it: sent.",
+    ] == messages_of(response)
 
 
 @pytest.mark.parametrize("action", ["requeue_selected", "cancel_selected"])
@@ -132,7 +135,7 @@ def test_an_act_on_a_selection_needs_no_other_permission(
     reader: Client, action: str, codename: str, expected: State
 ) -> None:
     allow(codename)
-    mail = made("to be retried")
+    mail = made("scheduled")
     act(reader, action, mail)
 
     assert expected == state_of(mail).state
@@ -140,7 +143,7 @@ def test_an_act_on_a_selection_needs_no_other_permission(
 
 @pytest.mark.parametrize("action", ["requeue_selected", "cancel_selected"])
 def test_an_act_leaves_an_entry_in_the_log_for_each_mail(admin_client: Client, action: str) -> None:
-    mails = [made("to be retried"), made("scheduled")]
+    mails = [made("requeued for later by hand"), made("scheduled")]
     act(admin_client, action, *mails, made("being sent"))
 
     assert {str(mail.pk) for mail in mails} == set(LogEntry.objects.values_list("object_id", flat=True))
@@ -167,9 +170,18 @@ def test_resend_of_an_unknown_mail_warns(admin_client: Client) -> None:
     assert "perhaps a second time" in page
 
 
-def test_resend_queues_on_post_and_sends_nothing(admin_client: Client) -> None:
+def test_resend_asks_on_a_post_too_where_a_mail_could_come_twice(admin_client: Client) -> None:
     mail = made("sent")
     response = admin_client.post(reverse("admin:resend", args=[mail.pk]))
+
+    assert "These have it already and will get it again:" in response.content.decode()
+    assert (state_of(mail).state, LogEntry.objects.count()) == (State.SENT, 0)
+
+
+def test_resend_queues_when_confirmed_and_sends_nothing(admin_client: Client) -> None:
+    mail = made("sent")
+    address = reverse("admin:resend", args=[mail.pk])
+    response = admin_client.post(address, {"asked": asked_of(admin_client.get(address))})
 
     assert (state_of(mail).state, LogEntry.objects.count()) == (State.WAITING, 1)
     assert reverse("admin:post_office_email_change", args=[mail.pk]) == response["Location"]

@@ -144,6 +144,7 @@ def test_all_across_the_pages_means_more_than_the_list_shows(admin_client: Clien
     some = Email.objects.order_by("-pk").first()
     assert some is not None
     data = {"action": "cancel_selected", "select_across": "1", "index": "0", "_selected_action": [some.pk]}
+    data["asked"] = admin_client.post(reverse(LIST), data).context["asked"]
     response = admin_client.post(reverse(LIST), data, follow=True)
 
     assert ["300 mails were cancelled."] == [str(message) for message in response.context["messages"]]

@@ -124,8 +124,21 @@ def test_pause_and_resume_are_for_those_who_may(reader: Client) -> None:
         [p in before for p in (pause, resume)],
         [p in after for p in (pause, resume)],
     )
-    assert "It is paused by ann since" in before
-    assert "(moving house)" in before
+
+
+def test_a_paused_backend_says_by_whom_and_why(reader: Client) -> None:
+    BackendHealth.objects.create(alias=ALIAS, paused_at=timezone.now(), paused_by="ann", pause_note="moving house")
+    page = page_of(reader)
+
+    assert (True, True) == ("It is paused by ann since" in page, "(moving house)" in page)
+
+
+def test_a_backend_that_is_not_configured_can_be_resumed_and_not_paused(admin_client: Client) -> None:
+    BackendHealth.objects.create(alias="bulk", paused_at=timezone.now())
+    paused = page_of(admin_client)
+    BackendHealth.objects.update(paused_at=None)
+
+    assert (True, False) == ("backendhealth/bulk/resume/" in paused, "bulk/pause/" in page_of(admin_client))
 
 
 def test_a_backend_that_has_no_row_yet_can_not_be_paused_here(admin_client: Client) -> None:

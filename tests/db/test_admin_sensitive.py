@@ -35,12 +35,7 @@ def text_of(client: Client, name: str, *args: object, **query: str) -> str:
 
 
 def act(client: Client, *mails: Email) -> str:
-    data = {
-        "action": "requeue_selected",
-        "index": "0",
-        "confirmed": "1",
-        ACTION_CHECKBOX_NAME: [str(mail.pk) for mail in mails],
-    }
+    data = {"action": "requeue_selected", "index": "0", ACTION_CHECKBOX_NAME: [str(mail.pk) for mail in mails]}
     response = client.post(reverse(LIST), data, follow=True)
     return " ".join(str(message) for message in response.context["messages"])
 
@@ -215,9 +210,9 @@ def test_requeue_leaves_out_what_can_not_be_sent_and_says_why(admin_client: Clie
     said = act(admin_client, wiped, failed, over, interrupted)
 
     assert "1 mail was queued again." in said
-    assert "1 mail was left as it is: what it said is no longer kept." in said
-    assert "1 mail was left as it is: the time in which it may be sent is over." in said
-    assert "1 mail was left as it is, for its state does not allow it: interrupted." in said
+    assert "1 mail is left as it is: what it said is no longer kept." in said
+    assert "1 mail is left as it is: the time in which it may be sent is over." in said
+    assert "1 mail is left as it is, for its state does not allow it: interrupted." in said
     assert [0, 2, 1, None] == [Email.objects.get(pk=mail.pk).status for mail in (wiped, failed, over, interrupted)]
 
 

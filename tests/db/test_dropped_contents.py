@@ -309,7 +309,7 @@ def test_it_can_not_be_queued_again_and_whoever_tries_is_told_why(admin_client: 
     response = admin_client.post(reverse("admin:post_office_email_changelist"), data, follow=True)
 
     assert [] == mailqueue.requeue(mail)
-    assert "1 mail was left as it is: what it said is no longer kept." in " ".join(
+    assert "1 mail is left as it is: what it said is no longer kept." in " ".join(
         map(str, response.context["messages"])
     )
 
