@@ -20,6 +20,7 @@ from mailqueue.admin.orders import ACTS, Given, Result, carry_out
 from mailqueue.admin.questions import NOTE_LIMIT, Asked, asked, has_to_ask, ids_of, left_sentences, question
 from mailqueue.ops.forecast import Order
 from mailqueue.ops.states import State
+from mailqueue.queue.orders import Agreement
 
 PERMISSIONS = {
     **{f"{order}_selected": act.permission for order, act in ACTS.items()},
@@ -150,7 +151,7 @@ class Acts(Admin):
             user_id=cast("int", request.user.pk),
             by=request.user.get_username(),
             note=request.POST.get("note", "").replace("\0", "").strip()[:NOTE_LIMIT],
-            agreed=answered.twice if answered else frozenset(),
+            agreed=answered.agreed if answered else Agreement(),
         )
         result = carry_out(ACTS[order], ids, given, using=using)
         self._report(request, order, result)

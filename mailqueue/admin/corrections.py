@@ -25,6 +25,7 @@ from mailqueue.ops.forecast import Forecast, Order, forecast, why_left
 from mailqueue.ops.states import State, state_of
 from mailqueue.outbox.corrections import Place, bare, is_text_kept
 from mailqueue.outbox.messages import load_rows
+from mailqueue.queue.orders import Agreement
 
 PERMISSION = "mailqueue.correct_mail"
 
@@ -58,9 +59,9 @@ class Corrections(Acts):
         if form.is_bound and form.is_outdated:
             self._say_outdated(request)
             form = CorrectionForm(missing, has_it)
-        if not form.is_valid() or (found.twice and not (answered and pk in answered.twice)):
+        if not form.is_valid() or (found.twice and not (answered and pk in answered.agreed.mails)):
             return self._ask_for_addresses(request, mail, form, found=found, has_it=has_it)
-        self._correct(request, mail, form, agreed=answered.twice if answered else frozenset(), using=using)
+        self._correct(request, mail, form, agreed=answered.agreed if answered else Agreement(), using=using)
         return self.to_mail(pk)
 
     def _ask_for_addresses(
@@ -83,7 +84,7 @@ class Corrections(Acts):
         return TemplateResponse(request, "admin/mailqueue/correct.html", context)
 
     def _correct(
-        self, request: HttpRequest, mail: Email, form: CorrectionForm, *, agreed: frozenset[int], using: str
+        self, request: HttpRequest, mail: Email, form: CorrectionForm, *, agreed: Agreement, using: str
     ) -> None:
         expected = [each.place.entry for each in form.missing]
         try:

@@ -11,7 +11,7 @@ from django.utils.translation import ngettext_lazy
 
 from mailqueue.admin.record import record
 from mailqueue.ops.forecast import Order, Reason, batches, why_left
-from mailqueue.queue.orders import cancel, hold, requeue, requeue_held
+from mailqueue.queue.orders import Agreement, cancel, hold, requeue, requeue_held
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +21,7 @@ class Given:
     user_id: int
     by: str
     note: str = ""
-    agreed: frozenset[int] = frozenset()
+    agreed: Agreement = field(default_factory=Agreement)
     """Mails that may come a second time: somebody was asked about each of them."""
 
 

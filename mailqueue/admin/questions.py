@@ -18,6 +18,7 @@ from mailqueue.admin.orders import Act
 from mailqueue.ops.forecast import Forecast, Reason, forecast
 from mailqueue.ops.reach import reaches_of
 from mailqueue.ops.states import State
+from mailqueue.queue.orders import Agreement
 
 FIELD = "asked"
 LISTED_COUNT = 20
@@ -30,23 +31,23 @@ class Asked:
 
     count: int
     """How many mails the order would be carried out on."""
-    twice: frozenset[int]
+    agreed: Agreement
     """Those of them that could come twice."""
 
 
 def sealed(act: Act, found: Forecast) -> str:
     """Return what was asked, to be posted with the answer. A hundred thousand mails take some hundred kilobytes."""
     steps = [pk - before for before, pk in zip([0, *found.twice], found.twice, strict=False)]
-    return signing.dumps([found.count, steps], salt=_salt(act), compress=True)
+    return signing.dumps([found.count, found.up_to, steps], salt=_salt(act), compress=True)
 
 
 def asked(act: Act, request: HttpRequest) -> Asked | None:
     """Return what was asked before this answer; None: nobody was asked."""
     try:
-        count, steps = signing.loads(request.POST.get(FIELD, ""), salt=_salt(act))
+        count, up_to, steps = signing.loads(request.POST.get(FIELD, ""), salt=_salt(act))
     except signing.BadSignature:
         return None
-    return Asked(count, frozenset(accumulate(steps)))
+    return Asked(count, Agreement(frozenset(accumulate(steps)), up_to))
 
 
 def _salt(act: Act) -> str:

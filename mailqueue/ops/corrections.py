@@ -1,6 +1,6 @@
 """Recipients who have not got a mail, what was said of each, and how they get it at another address."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from django.db import connections, transaction
@@ -12,7 +12,7 @@ from mailqueue.ops.timeline import Entry, timeline_of
 from mailqueue.outbox.corrections import Place, places_of, replace_recipients
 from mailqueue.outbox.messages import load_rows
 from mailqueue.queue.history import History, read_histories
-from mailqueue.queue.orders import requeue
+from mailqueue.queue.orders import Agreement, requeue
 
 CORRECTABLE = frozenset({State.FAILED, State.PARTLY_SENT, State.HELD})
 
@@ -44,9 +44,7 @@ def missing_of(mail: Email) -> tuple[list[Missing], list[Place]]:
     return missing, [place for place in places if place.entry in accepted]
 
 
-def correct(
-    email_id: int, new: Mapping[str, str], *, expected: Sequence[str], agreed: Collection[int], using: str
-) -> bool:
+def correct(email_id: int, new: Mapping[str, str], *, expected: Sequence[str], agreed: Agreement, using: str) -> bool:
     """Change recipients who have not got a mail and queue it again; return whether it could be queued.
 
     `expected` are the entries of those recipients as somebody saw them. Both is done or neither, also after a crash.

@@ -11,7 +11,7 @@ from post_office.models import STATUS, Email
 
 from mailqueue.ops.conditions import State, state_case, with_facts
 from mailqueue.ops.reach import Obstacle, obstacle_case
-from mailqueue.queue.orders import BATCH, could_come_twice
+from mailqueue.queue.orders import BATCH, could_come_twice, newest_attempt
 
 
 class Order(StrEnum):
@@ -45,16 +45,18 @@ class Forecast:
     """How many mails it would be carried out on."""
     twice: list[int] = field(default_factory=list)
     """Those of them that somebody has, or may have, who would get them again; in order."""
+    up_to: int = 0
+    """The newest attempt that this takes into account."""
     left: Counter[Reason] = field(default_factory=Counter)
     """How many it would leave as they are, by the reason."""
 
 
 def forecast(order: Order, email_ids: Sequence[int], *, using: str) -> Forecast:
-    """Tell what an order would do, in two statements for each `BATCH` of mails; `email_ids` are in order.
+    """Tell what an order would do, in one statement and two for each `BATCH` of mails; `email_ids` are in order.
 
     What is gone counts for nothing.
     """
-    found = Forecast()
+    found = Forecast(up_to=newest_attempt(using=using) if order.is_queueing else 0)
     for batch in batches(email_ids):
         reasons = _reasons(order, batch, using=using)
         fit = [pk for pk, reason in reasons.items() if reason is None]

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from django.db import connections, transaction
@@ -46,8 +47,30 @@ SELECT e.id FROM post_office_email e WHERE e.id = ANY(%s) AND (
     OR (e.status = {STATUS.sent} AND NOT EXISTS (SELECT FROM mailqueue_attempt a WHERE a.email_id = e.id
         AND a.outcome = '{AttemptOutcome.PARTLY_SENT}')))
 """
+# Who has been sent a mail since somebody was asked was not there to be asked about.
+SENT_SINCE = f"""
+SELECT email_id FROM mailqueue_attempt WHERE email_id = ANY(%s) AND id > %s
+    AND outcome IN ('{AttemptOutcome.SENT}', '{AttemptOutcome.UNKNOWN}')
+"""
+NEWEST = "SELECT coalesce(max(id), 0) FROM mailqueue_attempt"
 HELD = f"SELECT email_id FROM mailqueue_mailstate WHERE email_id = ANY(%s) AND reason = '{StopReason.HELD}'"
 WAITING = (STATUS.queued, STATUS.requeued)
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """What a person has agreed to: that these mails may come twice, as things stood when he was asked."""
+
+    mails: Collection[int] = frozenset()
+    up_to: int = 0
+    """The newest attempt of all that there was then."""
+
+
+def newest_attempt(*, using: str) -> int:
+    """Return the number of the newest attempt; read before it is found out which mails could come twice."""
+    with connections[using].cursor() as cursor:
+        cursor.execute(NEWEST)
+        return int(cursor.fetchone()[0])
 
 
 def cancel(email_ids: Iterable[int], *, by: str, using: str) -> list[int]:
@@ -76,7 +99,7 @@ def could_come_twice(email_ids: Iterable[int], *, using: str) -> set[int]:
     return found
 
 
-def requeue(email_ids: Iterable[int], *, using: str, agreed: Collection[int] | None = None) -> list[int]:
+def requeue(email_ids: Iterable[int], *, using: str, agreed: Agreement | None = None) -> list[int]:
     """Queue mails anew, to be sent at once, and return the ids of those that were queued, in order.
 
     A mail that was sent in full goes to all its recipients again; one that was partly sent, to those who do not have
@@ -84,7 +107,8 @@ def requeue(email_ids: Iterable[int], *, using: str, agreed: Collection[int] | N
     being sent right now, those that post_office never finished creating, those whose `expires_at` has passed, and
     those whose content is no longer kept. A From that a server refused is tried again.
 
-    With `agreed`, of the mails that could come twice only these are queued: others were sent after somebody looked.
+    With `agreed`, of the mails that could come twice only those are queued that somebody agreed to, and only if they
+    were not sent since: an answer that comes twice, or late, sends nothing twice.
     """
     queued: list[int] = []
     with _waking(using) as cursor:
@@ -94,7 +118,7 @@ def requeue(email_ids: Iterable[int], *, using: str, agreed: Collection[int] | N
     return queued
 
 
-def requeue_held(email_ids: Iterable[int], *, using: str, agreed: Collection[int] | None = None) -> list[int]:
+def requeue_held(email_ids: Iterable[int], *, using: str, agreed: Agreement | None = None) -> list[int]:
     """Do what `requeue` does for those of these mails that are held; all others are left out."""
     queued: list[int] = []
     with _waking(using) as cursor:
@@ -115,9 +139,9 @@ def _waking(using: str) -> Iterator[Any]:
         transaction.on_commit(lambda: wake(using), using=using)
 
 
-def _queue(cursor: Any, free: Sequence[int], *, agreed: Collection[int] | None) -> list[int]:
+def _queue(cursor: Any, free: Sequence[int], *, agreed: Agreement | None) -> list[int]:
     if agreed is not None:
-        surprising = _twice(cursor, free).difference(agreed)
+        surprising = _twice(cursor, free).difference(agreed.mails) | _sent_since(cursor, free, agreed.up_to)
         free = [email_id for email_id in free if email_id not in surprising]
     cursor.execute(REQUEUE, [list(free)])
     queued = sorted(email_id for (email_id,) in cursor.fetchall())
@@ -143,6 +167,11 @@ def _batches(email_ids: Iterable[int]) -> Iterator[list[int]]:
 
 def _twice(cursor: Any, email_ids: Sequence[int]) -> set[int]:
     cursor.execute(TWICE, [list(email_ids)])
+    return {email_id for (email_id,) in cursor.fetchall()}
+
+
+def _sent_since(cursor: Any, email_ids: Sequence[int], attempt_id: int) -> set[int]:
+    cursor.execute(SENT_SINCE, [list(email_ids), attempt_id])
     return {email_id for (email_id,) in cursor.fetchall()}
 
 

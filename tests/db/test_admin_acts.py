@@ -74,6 +74,20 @@ def test_a_mail_that_was_sent_after_the_question_is_left_alone_and_named(admin_c
     assert ["1 mail was queued again.", f"1 mail is left as it is: {Change.UNASKED.label}."] == messages_of(response)
 
 
+def test_an_answer_that_comes_a_second_time_sends_nothing_a_second_time(admin_client: Client) -> None:
+    mail = made("sent")
+    asked = asked_of(act(admin_client, "requeue_selected", mail))
+    act(admin_client, "requeue_selected", mail, asked=asked)
+    make_attempt(mail, AttemptOutcome.SENT)
+    Email.objects.filter(pk=mail.pk).update(status=STATUS.sent)
+    response = act(admin_client, "requeue_selected", mail, asked=asked)
+
+    assert [
+        "1 mail is left as it is: somebody would have got it twice, and you were not asked about it."
+    ] == messages_of(response)
+    assert Email.objects.get().status == STATUS.sent
+
+
 @pytest.mark.parametrize("answer", ["", "1", "forged:signature"])
 def test_an_answer_that_was_not_asked_for_is_none(admin_client: Client, answer: str) -> None:
     mail = made("sent")

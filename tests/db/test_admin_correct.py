@@ -16,6 +16,7 @@ from mailqueue.models import AttemptOutcome, MailOptions, MessageSource, StopRea
 from mailqueue.ops.corrections import OutdatedError, correct, missing_of
 from mailqueue.ops.states import State, state_of
 from mailqueue.outbox.messages import letter_of, load_rows, recipients_of
+from mailqueue.queue.orders import Agreement
 from tests.support.admin_acts import allow, make_reader, messages_of, page_of
 from tests.support.secrets import mark_wiped
 from tests.support.situations import SITUATIONS, make_attempt, make_mail, stop_mail
@@ -317,7 +318,7 @@ def test_who_got_it_since_the_page_was_made_does_not_get_it_again(admin_client: 
 def test_what_changes_at_the_last_moment_leaves_everything_as_it_is() -> None:
     mail = make_failed()
     with pytest.raises(OutdatedError):
-        correct(mail.pk, {"eve@a.org": "eve@b.org"}, expected=["eve@a.org"], agreed=frozenset(), using="default")
+        correct(mail.pk, {"eve@a.org": "eve@b.org"}, expected=["eve@a.org"], agreed=Agreement(), using="default")
 
     assert (State.FAILED, ["ann@example.com"]) == (state_of(mail).state, row_of(mail).to)
 
@@ -328,7 +329,7 @@ def test_a_mail_that_is_being_sent_again_is_not_corrected() -> None:
     make_attempt(mail)
 
     assert not correct(
-        mail.pk, {"ann@example.com": "b@b.org"}, expected=["ann@example.com"], agreed=frozenset(), using="default"
+        mail.pk, {"ann@example.com": "b@b.org"}, expected=["ann@example.com"], agreed=Agreement(), using="default"
     )
     assert ["ann@example.com"] == row_of(mail).to
 

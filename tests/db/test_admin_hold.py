@@ -10,7 +10,7 @@ from post_office.models import STATUS, Email
 
 from mailqueue.models import AttemptOutcome, MailState, StopReason
 from mailqueue.ops.states import State, state_of
-from mailqueue.queue.orders import hold, requeue_held
+from mailqueue.queue.orders import Agreement, hold, newest_attempt, requeue_held
 from tests.support.admin_acts import act, allow, asked_of, make_reader, messages_of, page_of
 from tests.support.situations import LATER, SITUATIONS, make_attempt, make_mail, stop_mail
 
@@ -113,11 +113,12 @@ def test_only_held_mail_is_released(admin_client: Client, situation: str) -> Non
 
 
 def test_what_was_cancelled_since_it_was_read_is_not_released() -> None:
-    mail, agreed, surprise = made("cancelled"), made("held"), made("held")
-    for held in (agreed, surprise):
+    mail, asked, surprise = made("cancelled"), made("held"), made("held")
+    for held in (asked, surprise):
         make_attempt(held, AttemptOutcome.UNKNOWN)
+    agreed = Agreement({asked.pk}, newest_attempt(using="default"))
 
-    assert [agreed.pk] == requeue_held([mail.pk, agreed.pk, surprise.pk], agreed={agreed.pk}, using="default")
+    assert [asked.pk] == requeue_held([mail.pk, asked.pk, surprise.pk], agreed=agreed, using="default")
 
 
 def test_release_without_a_word_of_twice_takes_all_that_is_held() -> None:

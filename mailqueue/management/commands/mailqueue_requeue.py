@@ -12,7 +12,7 @@ from mailqueue.delivery.backends import canonical, configured_aliases, spellings
 from mailqueue.management.command import QueueCommand
 from mailqueue.ops.reach import Reach, reaches_of
 from mailqueue.ops.states import State, filter_by_state, states_by_id
-from mailqueue.queue.orders import could_come_twice, requeue
+from mailqueue.queue.orders import Agreement, could_come_twice, newest_attempt, requeue
 
 LISTED_COUNT = 20
 REQUEUABLE = (State.FAILED, State.UNKNOWN, State.HELD, State.CANCELLED, State.PARTLY_SENT, State.RETRYING)
@@ -38,6 +38,7 @@ class Command(QueueCommand):
         states = states_by_id(ids, using=using)
         for missing in (pk for pk in options["ids"] if pk not in states):
             self.stderr.write(f"There is no mail with the number {missing}.")
+        up_to = newest_attempt(using=using)
         twice = sorted(could_come_twice(states, using=using))
         if options["dry_run"]:
             self._warn(twice, using=using)
@@ -45,7 +46,7 @@ class Command(QueueCommand):
             return
         if twice and not options["yes"]:
             self._ask(twice, using=using)
-        done = requeue(states, agreed=None if options["yes"] else set(twice), using=using)
+        done = requeue(states, agreed=None if options["yes"] else Agreement(set(twice), up_to), using=using)
         self.stdout.write(f"{len(done):,} of {len(ids):,} mails were queued again.")
         self._explain(sorted(states.keys() - set(done)), using=using)
 
