@@ -5,14 +5,22 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 from playwright.sync_api import Page, expect
+from pytest_django import Settings
 
 from mailqueue.delivery.backends import canonical
 from mailqueue.models import AttemptOutcome, BackendHealth, RefusedFrom, SenderProcess
 from tests.browser.conftest import Shoot
+from tests.support.more_backends import configure_backends
 from tests.support.outbox import queueing  # noqa: F401  (a fixture)
 from tests.support.situations import make_attempt, make_mail
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("queueing")]
+
+
+@pytest.fixture(autouse=True)
+def configured(settings: Settings) -> None:
+    configure_backends(settings, "newsletter", "billing", "resting", "spent", "slow")
+
 
 LIST = "/admin/mailqueue/backendhealth/"
 PAGE = f"{LIST}{canonical('')}/change/"

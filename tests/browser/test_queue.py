@@ -8,14 +8,22 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 from playwright.sync_api import Page, expect
 from post_office.models import STATUS, Email
+from pytest_django import Settings
 
 from mailqueue.delivery.backends import canonical
 from mailqueue.models import BackendHealth, SenderProcess, SendingMinute, StopReason
 from tests.browser.conftest import Shoot
+from tests.support.more_backends import configure_backends
 from tests.support.outbox import queueing  # noqa: F401  (a fixture)
 from tests.support.situations import SITUATIONS, make_mail, stop_mail
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("queueing")]
+
+
+@pytest.fixture(autouse=True)
+def configured(settings: Settings) -> None:
+    configure_backends(settings, "newsletter", "billing", "slow")
+
 
 PAGE = "/admin/mailqueue/queue/"
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)

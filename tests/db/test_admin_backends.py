@@ -26,6 +26,7 @@ from mailqueue.ops.states import state_of
 from mailqueue.outbox import notice
 from mailqueue.queue.health import introduce
 from mailqueue.queue.pauses import allow, pause, resume
+from tests.support.more_backends import configure_backends
 from tests.support.situations import make_mail, stop_mail
 
 pytestmark = pytest.mark.django_db
@@ -341,8 +342,7 @@ def test_mail_of_a_backend_that_is_not_configured_any_more_does_not_wait_for_any
 
 
 def test_the_list_says_how_each_backend_is(admin_client: Client, settings: Settings) -> None:
-    backends = settings.POST_OFFICE["BACKENDS"]
-    settings.POST_OFFICE = {**settings.POST_OFFICE, "BACKENDS": {**backends, "shut-one": backends[ALIAS]}}
+    configure_backends(settings, "shut-one")
     make_backend()
     make_backend(alias="shut-one", shut_at=timezone.now(), shut_reason="535 no", failure_count=1)
     page = admin_client.get(reverse(LIST)).content.decode()
