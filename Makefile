@@ -7,7 +7,7 @@ PYTHON_IN := $(VENV)/bin/python
 export COVERAGE_FILE := $(CURDIR)/.coverage
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-nightly test-post-office bench check lock format clean
+.PHONY: help setup run test test-nightly test-post-office bench check lock messages format clean
 
 help: ## List these commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name text; do \
@@ -46,6 +46,9 @@ lock: setup ## Remake the lock files from pyproject.toml and bench/requirements.
 		--no-annotate --custom-compile-command "make lock" --output-file requirements.lock --quiet $(ARGS)
 	@$(VENV)/bin/uv pip compile bench/requirements.in --universal --python-version 3.11 --generate-hashes \
 		--no-annotate --custom-compile-command "make lock" --output-file bench/requirements.lock --quiet $(ARGS)
+
+messages: setup ## Collect the texts that people see, and compile their translations (needs GNU gettext)
+	@.ci/messages
 
 format: setup ## Format the code, and mend what ruff can mend
 	$(VENV)/bin/ruff check --fix-only --quiet

@@ -99,7 +99,8 @@ class Attempt(models.Model):
         indexes = [models.Index(fields=["email", "id"], name="mailqueue_attempt_of_email")]
 
     def __str__(self) -> str:
-        return f"{self.number} · {self.get_outcome_display() or _('open')}"
+        outcome = self.get_outcome_display() or _("under way")
+        return f"{self.number} · {outcome}"
 
 
 class StopReason(models.TextChoices):

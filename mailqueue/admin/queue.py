@@ -20,7 +20,7 @@ from mailqueue.ops.figure_charts import charts, rows
 from mailqueue.ops.figures import Span, read_figures
 from mailqueue.ops.glance import DOMAINS, alarm, backend_lines, oldest, sender_lines, tiles
 from mailqueue.ops.overview import ages_by_domain, overview
-from mailqueue.ops.overview_text import age_heads
+from mailqueue.ops.overview_text import age_heads, nobody
 
 if TYPE_CHECKING:
     Admin = admin.ModelAdmin[Queue]
@@ -103,6 +103,7 @@ def _now(span: Span) -> Mapping[str, Any]:
     return {
         "now": found.now,
         "alarm": alarm(found),
+        "nobody": nobody(found),
         "tiles": tiles(found),
         "oldest": oldest(found),
         "charts": charts(figures, span),

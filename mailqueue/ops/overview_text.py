@@ -38,6 +38,12 @@ def lines(found: Overview, *, domains: Sequence[Ages], most_domains: int) -> Ite
                 yield "  " + _("and %(count)d more") % {"count": len(ages) - most_domains}
 
 
+def nobody(found: Overview) -> str:
+    """Say that no sender is alive; empty: one is."""
+    is_any_alive = any(life_of(sender) == Life.ALIVE for sender in found.senders)
+    return "" if is_any_alive else _("Nobody is sending. Start a sender: manage.py send_queued_mail")
+
+
 def readable_count(count: Count) -> str:
     """Return a count; one that was not finished says so."""
     return f"{count.number:,}+" if count.is_at_least else f"{count.number:,}"
@@ -69,8 +75,7 @@ def _remark(found: Overview, state: State) -> str:
 
 
 def _senders(found: Overview) -> list[str]:
-    is_any_alive = any(life_of(sender) == Life.ALIVE for sender in found.senders)
-    warning = [] if is_any_alive else [_("Nobody is sending. Start a sender: manage.py send_queued_mail")]
+    warning = [text] if (text := nobody(found)) else []
     rows = [
         (
             sender.name,

@@ -13,6 +13,8 @@ from mailqueue.ops.recipients import Recipients
 from mailqueue.ops.waiting_sentences import why_paused, why_waiting
 
 NAMED_RECIPIENTS = 3
+STOPS = (".", "。")
+"""What a sentence ends with, in the languages there are."""
 UNDER_WAY = frozenset({State.WAITING, State.SCHEDULED, State.SENDING, State.RETRYING})
 
 
@@ -20,7 +22,12 @@ def sentence(state: State, facts: Facts) -> str:
     text = _SENTENCES[state](facts)
     if facts.recipients is None:
         return text
-    return " ".join([text.rstrip(".") + ".", *_shares(facts.recipients, is_under_way=state in UNDER_WAY)])
+    return " ".join([_ended(text), *_shares(facts.recipients, is_under_way=state in UNDER_WAY)])
+
+
+def _ended(text: str) -> str:
+    """Return a text with a full stop, which the words of a server may lack."""
+    return text if text.endswith(STOPS) else _("%(text)s.") % {"text": text}
 
 
 def _shares(recipients: Recipients, *, is_under_way: bool) -> Iterator[str]:
@@ -53,7 +60,7 @@ def _at_its_time(pattern: str, facts: Facts) -> str:
     text = pattern % words
     if facts.until is None:
         return text
-    words = {"text": text.rstrip(".")}
+    words = {"text": text.rstrip("".join(STOPS))}
     if facts.backend is not None and facts.backend.flow == Flow.PAUSED:
         words |= {"backend": facts.backend.row.alias, "paused": why_paused(facts.backend)}
         return _("%(text)s. But not before somebody resumes the backend %(backend)s, which is %(paused)s.") % words

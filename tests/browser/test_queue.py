@@ -202,3 +202,15 @@ def test_a_page_that_nobody_looks_at_asks_for_nothing(admin: Page) -> None:
     """)
 
     assert (0, 1) == (hidden, admin.evaluate("window.asked"))
+
+
+def test_who_reads_chinese_gets_it(admin: Page, shoot: Shoot) -> None:
+    make_backends(), make_mails()
+    admin.set_extra_http_headers({"Accept-Language": "zh-CN"})
+    admin.goto(PAGE)
+    expect(admin.locator("#queue-tile-waiting")).to_contain_text("等待中")
+    shoot(admin, "queue-chinese")
+    admin.goto("/admin/post_office/email/")
+    admin.locator("#result_list .field-recipients a").first.click()
+    expect(admin.locator("#mail-timeline-heading")).to_be_visible()
+    shoot(admin, "mail-chinese")
