@@ -1,16 +1,14 @@
 """The page of one mail: what it says, its state and its attempts. It is read-only, and a broken mail has one too."""
 
-# ruff: noqa: ARG002  (Django decides the signatures)
+from typing import Any
 
-from typing import TYPE_CHECKING, Any
-
-from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext_lazy as _
 from post_office.admin import LogInline
 from post_office.models import Email
 
 from mailqueue.admin.buttons import Buttons
+from mailqueue.admin.facts import Facts
 from mailqueue.admin.reading import Reading, may_read, shows_remote_images
 from mailqueue.ops.attached import attached_to
 from mailqueue.ops.contents import contents_of, is_dropped, is_hidden, why_hidden
@@ -21,20 +19,8 @@ from mailqueue.ops.timeline import timeline_of
 from mailqueue.outbox.identity import has_identity
 from mailqueue.outbox.messages import load_rows
 
-if TYPE_CHECKING:
-    from django_stubs_ext import FieldsetSpec
 
-FACTS = {
-    "from_email": "from_email",
-    "to_list": "to",
-    "cc_list": "cc",
-    "bcc_list": "bcc",
-    **{name: name for name in ("message_id", "priority", "backend_alias", "created", "scheduled_time", "expires_at")},
-}
-"""What is shown of a mail beside its subject, and the column it comes from. What is empty is left out."""
-
-
-class Page(Reading, Buttons):
+class Page(Facts, Reading, Buttons):
     """The page of a mail, with buttons for the acts that its state allows."""
 
     change_form_template = "admin/mailqueue/mail.html"
@@ -46,11 +32,6 @@ class Page(Reading, Buttons):
     def get_inlines(self, request: HttpRequest, obj: Email | None) -> Any:
         # What an exception said, which post_office's log keeps, may quote the mail.
         return (LogInline,) if may_read(request) and obj is not None and obj.logs.exists() else ()
-
-    def get_fieldsets(self, request: HttpRequest, obj: Email | None = None) -> "FieldsetSpec":
-        subject = () if obj is not None and is_hidden(obj) else ("subject_text",)
-        facts = [name for name, column in FACTS.items() if obj is None or getattr(obj, column) not in (None, "", [])]
-        return [(_("Mail"), {"fields": (*subject, *facts)})]
 
     def render_change_form(
         self,
@@ -95,19 +76,3 @@ class Page(Reading, Buttons):
             "preview_address": self.preview_address(mail, shows_remote=shows_remote),
             "shows_remote": shows_remote,
         }
-
-    @admin.display(description=_("subject"))
-    def subject_text(self, mail: Email) -> str:
-        return mail.mailqueue_contents.subject or self.get_empty_value_display()
-
-    @admin.display(description=_("to"))
-    def to_list(self, mail: Email) -> str:
-        return ", ".join(mail.to) or self.get_empty_value_display()
-
-    @admin.display(description=_("cc"))
-    def cc_list(self, mail: Email) -> str:
-        return ", ".join(mail.cc) or self.get_empty_value_display()
-
-    @admin.display(description=_("bcc"))
-    def bcc_list(self, mail: Email) -> str:
-        return ", ".join(mail.bcc) or self.get_empty_value_display()
