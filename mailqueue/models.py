@@ -96,7 +96,10 @@ class Attempt(models.Model):
                 fields=["email"], condition=Q(finished_at=None), name="mailqueue_one_open_attempt"
             ),
         ]
-        indexes = [models.Index(fields=["email", "id"], name="mailqueue_attempt_of_email")]
+        indexes = [
+            models.Index(fields=["email", "id"], name="mailqueue_attempt_of_email"),
+            models.Index(fields=["email"], condition=Q(outcome="partly_sent"), name="mailqueue_partly_sent"),
+        ]
 
     def __str__(self) -> str:
         outcome = self.get_outcome_display() or _("under way")
@@ -143,8 +146,10 @@ class MailState(models.Model):
         indexes = [
             models.Index(
                 fields=["reason"],
-                condition=Q(reason__in=[StopReason.HELD, StopReason.UNKNOWN]),
-                name="mailqueue_waits_for_person",
+                condition=Q(
+                    reason__in=[StopReason.EXPIRED, StopReason.CANCELLED, StopReason.HELD, StopReason.UNKNOWN]
+                ),
+                name="mailqueue_stopped_but_failed",
             )
         ]
 

@@ -6,9 +6,9 @@ from django.db import models
 from django.db.models import Case, CharField, Exists, OuterRef, Q, QuerySet, Subquery, Value, When
 from django.db.models.functions import Coalesce, Now
 from django.utils.translation import gettext_lazy as _
-from post_office.models import STATUS
+from post_office.models import STATUS, Email
 
-from mailqueue.models import Attempt, AttemptOutcome, StopReason
+from mailqueue.models import Attempt, AttemptOutcome, MailState, StopReason
 
 
 class State(models.TextChoices):
@@ -26,6 +26,13 @@ class State(models.TextChoices):
     UNKNOWN = "unknown", _("unknown")
     HELD = "held", _("held")
     INTERRUPTED = "interrupted", _("interrupted")
+
+
+RARE_REASONS = {
+    State.HELD: StopReason.HELD,
+    State.EXPIRED: StopReason.EXPIRED,
+    State.CANCELLED: StopReason.CANCELLED,
+}
 
 
 def with_facts(mails: QuerySet[Any]) -> QuerySet[Any]:
@@ -62,6 +69,18 @@ def conditions() -> dict[State, Q]:
         State.HELD: stopped[StopReason.HELD],
         State.INTERRUPTED: Q(status=None) | Q(status__gt=STATUS.requeued),
     }
+
+
+def narrowed(mails: QuerySet[Any], state: State) -> QuerySet[Any]:
+    """Leave out, by what an index finds, mails that are not in this state: rare ones are not looked for in all."""
+    if state in RARE_REASONS:
+        return mails.filter(mailqueue_state__reason=RARE_REASONS[state])
+    if state == State.UNKNOWN:
+        stopped = MailState.objects.filter(reason=StopReason.UNKNOWN).values("email")
+        return mails.filter(pk__in=stopped.union(Email.objects.filter(status=STATUS.requeued).values("pk")))
+    if state == State.PARTLY_SENT:
+        return mails.filter(pk__in=Attempt.objects.filter(outcome=AttemptOutcome.PARTLY_SENT).values("email"))
+    return mails
 
 
 def state_case() -> Case:

@@ -14,7 +14,7 @@ from post_office.models import STATUS, Email
 from mailqueue.delivery.backends import canonical
 from mailqueue.models import Attempt
 from mailqueue.ops.circumstances import Circumstances, circumstances_of
-from mailqueue.ops.conditions import State, conditions, state_case, with_facts
+from mailqueue.ops.conditions import State, conditions, narrowed, state_case, with_facts
 from mailqueue.ops.facts import Facts, readable_time
 from mailqueue.ops.recipients import Recipients, recipients_by_mail
 from mailqueue.ops.sentences import UNDER_WAY, sentence
@@ -113,7 +113,7 @@ def state_of(email: Email) -> MailStatus:
 
 def filter_by_state(queryset: QuerySet[Email], state: State | str) -> QuerySet[Email]:
     """Keep the mails that `states_of` describes with this state."""
-    return with_facts(queryset).filter(conditions()[State(state)])
+    return with_facts(narrowed(queryset, State(state))).filter(conditions()[State(state)])
 
 
 def _attempt_count() -> Coalesce:

@@ -14,7 +14,7 @@ from mailqueue.admin import paginator
 from mailqueue.admin.paginator import CappedCount, CappedPaginator
 from mailqueue.delivery.backends import canonical
 from mailqueue.models import StopReason
-from tests.support.situations import make_mail
+from tests.support.situations import SITUATIONS, make_mail
 
 pytestmark = pytest.mark.django_db
 
@@ -35,7 +35,7 @@ def fill(count: int, *, status: int = STATUS.sent) -> None:
 def analyze() -> None:
     """Have the planner know these tables as they are, and not as some other test has left its statistics."""
     with connection.cursor() as cursor:
-        cursor.execute("ANALYZE post_office_email, mailqueue_mailoptions")
+        cursor.execute("ANALYZE post_office_email, mailqueue_mailoptions, mailqueue_mailstate, mailqueue_attempt")
 
 
 def counting(client: Client, query: dict[str, Any]) -> list[str]:
@@ -187,6 +187,21 @@ def test_a_page_of_the_list_reads_the_newest_mails_and_not_the_table() -> None:
     rows = CappedPaginator(Email.objects.order_by("-pk"), 50).page(1).object_list
 
     assert rows_read(str(rows.query)) <= 51
+
+
+@pytest.mark.parametrize("state", ["partly_sent", "expired", "cancelled", "unknown", "held", "retrying", "sending"])
+def test_mails_in_a_rare_state_are_not_looked_for_in_all(admin_client: Client, state: str) -> None:
+    fill(10_000)
+    fill(10_000, status=STATUS.failed)
+    for make, is_in in SITUATIONS.values():
+        if is_in == state:
+            make()
+    analyze()
+    with CaptureQueriesContext(connection) as captured:
+        assert admin_client.get(reverse(LIST), {"state": state}).status_code == 200
+    reads = [rows_read(entry["sql"]) for entry in captured if "post_office_email" in entry["sql"]]
+
+    assert max(reads) < 100, reads
 
 
 def test_a_capped_count_is_the_number_that_pages_are_made_of() -> None:
