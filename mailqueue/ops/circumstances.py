@@ -3,15 +3,18 @@
 import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from django.db import connections
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from mailqueue.delivery.backends import canonical, configured_aliases
-from mailqueue.models import BackendHealth
+from mailqueue.models import BackendHealth, RefusedFrom
 from mailqueue.ops.backends import Backend, backends_in_the_way
 from mailqueue.ops.senders import Absence, absences
 from mailqueue.queue.positions import Place, read_places
+from mailqueue.queue.start import REFUSED_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +27,8 @@ class Circumstances:
     """Backends for which no sender is alive."""
     places: Mapping[int, Place] = field(default_factory=dict)
     """By mail, what is sent before it."""
+    refusals: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    """What servers say of sender addresses that they refuse, by backend and address."""
 
 
 def circumstances_of(unsent: Mapping[int, str], *, waiting: Collection[int], using: str) -> Circumstances:
@@ -38,7 +43,15 @@ def circumstances_of(unsent: Mapping[int, str], *, waiting: Collection[int], usi
     absent = absences(wanted, using=using)
     hindered = in_the_way.keys() | absent.keys()
     free = [pk for pk in waiting if canonical(unsent[pk]) not in hindered]
-    return Circumstances(in_the_way, absent, _places(free, aliases=set(unsent.values()), using=using))
+    places = _places(free, aliases=set(unsent.values()), using=using)
+    return Circumstances(in_the_way, absent, places, _refusals(using=using) if waiting else {})
+
+
+def _refusals(*, using: str) -> dict[tuple[str, str], str]:
+    refused = RefusedFrom.objects.using(using).filter(refused_at__gt=Now() - timedelta(seconds=REFUSED_SECONDS))
+    return {
+        (backend, address): reply for backend, address, reply in refused.values_list("backend", "from_email", "reply")
+    }
 
 
 def _gone(aliases: Collection[str]) -> dict[str, Backend]:

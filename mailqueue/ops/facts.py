@@ -8,6 +8,7 @@ from django.utils.timezone import localtime
 
 from mailqueue.models import Attempt
 from mailqueue.ops.backends import Backend
+from mailqueue.ops.conditions import State
 from mailqueue.ops.recipients import Recipients
 from mailqueue.ops.senders import Absence
 from mailqueue.queue.positions import Place
@@ -17,12 +18,22 @@ from mailqueue.queue.positions import Place
 class Facts:
     """What the sentences are made of."""
 
+    state: State
     until: datetime | None
     note: str
     stopped_by: str
     attempt: Attempt | None
     """The attempt under way, else the last one."""
     attempt_count: int = 0
+    arrival: Attempt | None = None
+    """The last attempt by which it arrived, or may have arrived."""
+    expires_at: datetime | None = None
+    is_over: bool = False
+    """Its time has passed."""
+    is_emptied: bool = False
+    """What it said is no longer kept."""
+    refusal: str = ""
+    """What the server said of its sender address, where it will be held for that."""
     backend: Backend | None = None
     """The backend it is for, where no mail flows through that now."""
     absence: Absence | None = None

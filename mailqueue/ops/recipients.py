@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.db import connections
+from post_office.settings import get_override_recipients
 
 from mailqueue.delivery.outcomes import Verdict
 from mailqueue.models import Attempt
-from mailqueue.outbox.messages import load_rows, recipients_of
+from mailqueue.outbox.messages import Mail, load_rows, recipients_of
 from mailqueue.queue.history import History, read_histories
 
 
@@ -37,14 +38,18 @@ def recipients_by_mail(email_ids: Sequence[int], *, under_way: Collection[int], 
     refusals = _last_refusals(ids, using=using)
     mails = load_rows(ids, using=using)
     return {
-        pk: _told(recipients_of(mail), histories[pk], refusals[pk], is_under_way=pk in under_way)
+        pk: _told(_everybody(mail, histories[pk], refusals[pk]), histories[pk], refusals[pk], pk in under_way)
         for pk, mail in mails.items()
     }
 
 
-def _told(
-    recipients: Sequence[str], history: History, refusals: Mapping[str, str], *, is_under_way: bool
-) -> Recipients:
+def _everybody(mail: Mail, history: History, refusals: Mapping[str, str]) -> list[str]:
+    """Return the recipients of a mail, and those of its attempts that are not among them any more."""
+    own = [] if get_override_recipients() else recipients_of(mail)
+    return list(dict.fromkeys([*own, *sorted(history.accepted), *refusals]))
+
+
+def _told(recipients: Sequence[str], history: History, refusals: Mapping[str, str], is_under_way: bool) -> Recipients:
     others = [address for address in recipients if address not in history.accepted]
     waiting = history.pending(recipients) if is_under_way else [one for one in others if one not in refusals]
     return Recipients(

@@ -6,23 +6,31 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from mailqueue.models import AttemptOutcome
-from mailqueue.ops.backends import Flow
 from mailqueue.ops.conditions import State
 from mailqueue.ops.facts import Facts, answer_of, readable_time
-from mailqueue.ops.recipients import Recipients
-from mailqueue.ops.waiting_sentences import why_paused, why_waiting
+from mailqueue.ops.timed_sentences import STOPS, at_its_time
+from mailqueue.ops.waiting_sentences import why_waiting
 
 NAMED_RECIPIENTS = 3
-STOPS = (".", "。")
-"""What a sentence ends with, in the languages there are."""
 UNDER_WAY = frozenset({State.WAITING, State.SCHEDULED, State.SENDING, State.RETRYING})
 
 
-def sentence(state: State, facts: Facts) -> str:
-    text = _SENTENCES[state](facts)
-    if facts.recipients is None:
-        return text
-    return " ".join([_ended(text), *_shares(facts.recipients, is_under_way=state in UNDER_WAY)])
+def sentence(facts: Facts) -> str:
+    """Say why a mail is in its state, who of its recipients has it, and whether it may have arrived before."""
+    text = _SENTENCES[facts.state](facts)
+    more = [*_shares(facts), *_arrival(facts)]
+    return " ".join([_ended(text), *more]) if more else text
+
+
+def _arrival(facts: Facts) -> Iterator[str]:
+    """Say of a mail that is not in such a state by itself that somebody has it already, or may have it."""
+    if facts.arrival is None or facts.state in {State.SENT, State.PARTLY_SENT, State.UNKNOWN}:
+        return
+    if facts.arrival.outcome == AttemptOutcome.SENT:
+        yield _("It was sent before, at %(time)s.") % {"time": readable_time(facts.arrival.finished_at)}
+    else:
+        words = {"began": readable_time(facts.arrival.started_at)}
+        yield _("It may have arrived: how the attempt at %(began)s ended is unknown.") % words
 
 
 def _ended(text: str) -> str:
@@ -30,15 +38,24 @@ def _ended(text: str) -> str:
     return text if text.endswith(STOPS) else _("%(text)s.") % {"text": text}
 
 
-def _shares(recipients: Recipients, *, is_under_way: bool) -> Iterator[str]:
+def _shares(facts: Facts) -> Iterator[str]:
     """Say who has the mail, who does not, and who was refused."""
-    yield _("These have it: %(addresses)s.") % {"addresses": _named(recipients.having)}
-    if recipients.waiting:
-        text = _("These wait for it: %(addresses)s.") if is_under_way else _("These do not have it: %(addresses)s.")
-        yield text % {"addresses": _named(recipients.waiting)}
-    if recipients.refused:
-        refused = [f"{address} ({answer})" if answer else address for address, answer in recipients.refused.items()]
-        yield _("These were refused: %(addresses)s.") % {"addresses": _named(refused)}
+    recipients = facts.recipients
+    if recipients is None:
+        return
+    is_under_way = facts.state in UNDER_WAY
+    texts = (
+        (_("These have it: %(addresses)s."), recipients.having),
+        (
+            _("These wait for it: %(addresses)s.") if is_under_way else _("These do not have it: %(addresses)s."),
+            recipients.waiting,
+        ),
+        (
+            _("These were refused: %(addresses)s."),
+            [f"{address} ({answer})" if answer else address for address, answer in recipients.refused.items()],
+        ),
+    )
+    yield from (text % {"addresses": _named(addresses)} for text, addresses in texts if addresses)
 
 
 def _named(addresses: Sequence[str]) -> str:
@@ -49,29 +66,6 @@ def _named(addresses: Sequence[str]) -> str:
     return pattern % {"names": names, "count": more}
 
 
-def _at_its_time(pattern: str, facts: Facts) -> str:
-    """Say when something happens, and what will keep it from happening then."""
-    words = {
-        "time": readable_time(facts.until),
-        "answer": answer_of(facts.attempt),
-        "number": facts.attempt_count,
-        "began": readable_time(facts.attempt.started_at) if facts.attempt else "",
-    }
-    text = pattern % words
-    if facts.until is None:
-        return text
-    words = {"text": text.rstrip("".join(STOPS))}
-    if facts.backend is not None and facts.backend.flow == Flow.PAUSED:
-        words |= {"backend": facts.backend.row.alias, "paused": why_paused(facts.backend)}
-        return _("%(text)s. But not before somebody resumes the backend %(backend)s, which is %(paused)s.") % words
-    if facts.absence is not None and facts.absence.since is not None:
-        words |= {"since": readable_time(facts.absence.since)}
-        return _("%(text)s. But no sender is alive since %(since)s.") % words
-    if facts.absence is not None:
-        return _("%(text)s. But no sender is alive.") % words
-    return text
-
-
 def _sending(facts: Facts) -> str:
     if facts.attempt is None:  # it ended between the two statements
         return _("It is being sent.")
@@ -80,13 +74,15 @@ def _sending(facts: Facts) -> str:
 
 
 def _scheduled(facts: Facts) -> str:
-    return _at_its_time(_("It goes out at %(time)s."), facts)
+    return at_its_time(_("It goes out at %(time)s."), facts)
 
 
 def _retrying(facts: Facts) -> str:
-    if not answer_of(facts.attempt):
-        return _at_its_time(_("It is tried again at %(time)s."), facts)
-    return _at_its_time(_("Retry %(number)d at %(time)s, because of: %(answer)s"), facts)
+    # What others set to be sent again has no reason in its last attempt.
+    is_told = facts.attempt is not None and facts.attempt.outcome in {AttemptOutcome.RETRY, AttemptOutcome.DEFERRED}
+    if not is_told or not answer_of(facts.attempt):
+        return at_its_time(_("It is tried again at %(time)s."), facts)
+    return at_its_time(_("Retry %(number)d at %(time)s, because of: %(answer)s"), facts)
 
 
 def _sent(facts: Facts) -> str:
@@ -111,7 +107,13 @@ def _unknown(facts: Facts) -> str:
         pattern = _("It may have arrived: how the attempt at %(began)s ended is unknown. A person has to decide.")
         return pattern % began
     again = _("It may have arrived: how the attempt at %(began)s ended is unknown. It is sent once more at %(time)s.")
-    return _at_its_time(again, facts)
+    return at_its_time(again, facts)
+
+
+def _expired(facts: Facts) -> str:
+    if facts.arrival is not None or facts.recipients is not None:
+        return _("Its time is over: it is not sent any more.")
+    return _("Its time was over before it could be sent.")
 
 
 def _cancelled(facts: Facts) -> str:
@@ -133,7 +135,7 @@ _SENTENCES: dict[State, Callable[[Facts], str]] = {
     State.SENT: _sent,
     State.PARTLY_SENT: lambda _facts: _("Some recipients have it, others were refused for good."),
     State.FAILED: _failed,
-    State.EXPIRED: lambda _facts: _("Its time was over before it could be sent."),
+    State.EXPIRED: _expired,
     State.CANCELLED: _cancelled,
     State.UNKNOWN: _unknown,
     State.HELD: _held,

@@ -8,18 +8,31 @@ from django.utils.translation import ngettext
 
 from mailqueue.ops.backends import Backend, Flow
 from mailqueue.ops.facts import Facts, readable_time
+from mailqueue.ops.senders import Absence
 from mailqueue.queue.positions import MOST, Place
 
 
 def why_waiting(facts: Facts) -> str:
     """Return why a mail that is due is not being sent."""
+    if facts.is_over:
+        return _("Its time is over: the next sender that looks notes it as expired, and nobody sends it.")
+    if facts.is_emptied:
+        return _("It is due, but what it said is no longer kept: it will fail.")
     backend, absence = facts.backend, facts.absence
     if absence is not None and (backend is None or backend.flow not in {Flow.GONE, Flow.PAUSED}):
-        if absence.since is None:
-            return _("It is due, but no sender is alive. To start one: python manage.py send_queued_mail")
-        words = {"since": readable_time(absence.since)}
-        return _("It is due, but no sender is alive since %(since)s.") % words
-    return _in_turn(facts.place) if backend is None else _behind(backend)
+        return _without_sender(absence)
+    if backend is not None:
+        return _behind(backend)
+    if facts.refusal:
+        words = {"reply": facts.refusal}
+        return _("It is due, but the mail server refuses its sender address, and it will be held: %(reply)s") % words
+    return _in_turn(facts.place)
+
+
+def _without_sender(absence: Absence) -> str:
+    if absence.since is None:
+        return _("It is due, but no sender is alive. To start one: python manage.py send_queued_mail")
+    return _("It is due, but no sender is alive since %(since)s.") % {"since": readable_time(absence.since)}
 
 
 def _behind(backend: Backend) -> str:

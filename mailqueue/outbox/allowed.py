@@ -29,6 +29,6 @@ def why_held(strangers: Sequence[str]) -> str:
     named = ", ".join(strangers[:NAMED])
     more = f" and {len(strangers) - NAMED} more" if len(strangers) > NAMED else ""
     return (
-        f'MAILQUEUE["ALLOWED_RECIPIENTS"] does not allow {named}{more}. '
+        f'MAILQUEUE["ALLOWED_RECIPIENTS"] did not allow {named}{more} when it was due. '
         "Until it does, whoever queues this mail again has it held again."
     )

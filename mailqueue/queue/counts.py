@@ -42,7 +42,7 @@ WITH RECURSIVE {HEADS}, mail AS (
             ORDER BY a.id DESC LIMIT 1
         ) = 'unknown' THEN 'unknown' ELSE 'retrying' END AS state,
         -- One that was queued again has been due since then. The time of a retry says nothing of a mail's age.
-        greatest(mail.due, mail.last_updated) AS due_since,
+        least(greatest(mail.due, mail.last_updated), statement_timestamp()) AS due_since,
         extract(epoch FROM statement_timestamp() - CASE mail.status
             WHEN 2 THEN greatest(mail.due, mail.last_updated) ELSE mail.created END)::float8 AS age_seconds
     FROM mail

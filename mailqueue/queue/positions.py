@@ -26,19 +26,24 @@ WITH RECURSIVE {HEADS}, mine AS MATERIALIZED (
     FROM lane WHERE EXISTS (SELECT FROM mine JOIN lane own USING (backend_alias, priority)
         WHERE own.backend = lane.backend AND own.priority < lane.priority)
 ), placed AS (
-    SELECT found.id, found.place
-    FROM (SELECT DISTINCT backend_alias, priority FROM mine) own CROSS JOIN LATERAL (
-        SELECT e.id, row_number() OVER (ORDER BY coalesce(e.scheduled_time, e.created), e.id) AS place
-        FROM post_office_email e
-        WHERE e.backend_alias = own.backend_alias AND coalesce(e.priority, 1) = own.priority AND e.status IN (2, 3)
-        ORDER BY coalesce(e.scheduled_time, e.created), e.id LIMIT %(most)s + 1
-    ) found
+    SELECT ranked.id, ranked.place FROM (SELECT DISTINCT lane.backend, lane.priority
+        FROM mine JOIN lane USING (backend_alias, priority)) own
+    CROSS JOIN LATERAL (
+        SELECT found.id, row_number() OVER (ORDER BY found.due, found.id) AS place
+        FROM lane CROSS JOIN LATERAL (
+            SELECT e.id, coalesce(e.scheduled_time, e.created) AS due FROM post_office_email e
+            WHERE e.backend_alias = lane.backend_alias AND coalesce(e.priority, 1) = lane.priority
+              AND e.status IN (2, 3)
+            ORDER BY coalesce(e.scheduled_time, e.created), e.id LIMIT %(most)s + 1
+        ) found
+        WHERE lane.backend = own.backend AND lane.priority = own.priority
+    ) ranked
 )
 SELECT mine.id,
     coalesce((SELECT sum(higher.count) FROM higher JOIN lane own USING (backend)
         WHERE own.backend_alias = mine.backend_alias AND own.priority = mine.priority
           AND higher.priority > mine.priority), 0)::bigint,
-    coalesce(placed.place - 1, %(most)s + 1)::bigint
+    least(coalesce(placed.place - 1, %(most)s + 1), %(most)s + 1)::bigint
 FROM mine LEFT JOIN placed USING (id)
 """
 

@@ -75,14 +75,14 @@ def test_mail_to_anybody_else_is_held_and_says_why(fields: dict[str, Any]) -> No
     mail = make_mail(**fields)
 
     assert is_held(mail)
-    assert 'MAILQUEUE["ALLOWED_RECIPIENTS"] does not allow joe@' in state_of(mail).detail
+    assert 'MAILQUEUE["ALLOWED_RECIPIENTS"] did not allow joe@' in state_of(mail).detail
 
 
 def test_a_mail_to_many_names_a_few() -> None:
     mail = make_mail(to=[f"{name}@example.net" for name in "abcde"])
     is_held(mail)
 
-    assert "allow a@example.net, b@example.net, c@example.net and 2 more." in state_of(mail).detail
+    assert "allow a@example.net, b@example.net, c@example.net and 2 more when it was due." in state_of(mail).detail
 
 
 def test_the_envelope_decides_and_not_what_the_columns_show() -> None:
