@@ -280,6 +280,20 @@ def test_who_is_forgotten_later_gets_another_name() -> None:
     assert {"forgotten-2@invalid", FORGOTTEN, BOB} == Attempt.objects.get().recipients.keys()
 
 
+@pytest.mark.parametrize("unsent", [False, True])
+def test_what_post_office_may_be_sending_by_itself_is_left_for_an_hour(unsent: bool) -> None:
+    young, old = make_mail(to=ANN, status=None), make_mail(to=ANN, status=None)
+    with connection.cursor() as cursor:
+        for pk, minutes in ((young.pk, 59), (old.pk, 61)):
+            cursor.execute(
+                "UPDATE post_office_email SET last_updated = now() - %s * interval '1 minute' WHERE id = %s",
+                [minutes, pk],
+            )
+    text = run(ANN, unsent=unsent)
+
+    assert ({young.pk}, True) == (left(), f"mail {young.pk} was left as it is: {Fate.YOUNG}" in text)
+
+
 @pytest.mark.parametrize("fields", [{"from_email": ANN}, {"headers": {"Reply-To": f"Ann <{ANN}>"}}])
 def test_mail_that_he_wrote_is_emptied(fields: dict[str, Any]) -> None:
     make_mail(status=STATUS.sent, to=BOB, **fields)
@@ -444,6 +458,22 @@ def test_a_mail_on_which_somebody_acts_is_left(database_url: str) -> None:
 
     assert ({mail.pk}, True) == (left(), f"mail {mail.pk} was left as it is: {Fate.BUSY}" in text)
     assert other.pk not in left()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_proof_that_comes_at_this_moment_is_not_overwritten(database_url: str) -> None:
+    mail = make_mail(to=ANN, cc=[BOB], status=STATUS.sent)
+    other = make_mail(to=ANN, cc=[BOB], status=STATUS.sent)
+    attempt = make_attempt(mail, AttemptOutcome.UNKNOWN, recipients={ANN: {"verdict": "unknown"}})
+    proof = {ANN: {"verdict": "sent"}, BOB: {"verdict": "sent"}}
+    with psycopg.connect(database_url) as session:
+        session.execute("UPDATE mailqueue_attempt SET recipients = %s WHERE id = %s", [json.dumps(proof), attempt.pk])
+        text = run(ANN)
+    attempt.refresh_from_db()
+    other.refresh_from_db()
+
+    assert (proof, [FORGOTTEN]) == (attempt.recipients, other.to)
+    assert f"mail {mail.pk} was left as it is: {Fate.BUSY}" in text
 
 
 def test_a_mail_that_is_queued_again_after_somebody_looked_is_left() -> None:
