@@ -20,10 +20,15 @@ BATCH = 200
 
 # Whoever acts on one of them at this moment has locked it: it is left to him.
 LOCK = "SELECT id FROM post_office_email WHERE id = ANY(%s) ORDER BY id FOR UPDATE SKIP LOCKED"
+# A proof that comes late locks the attempt before the mail: it is not waited for.
+LOCK_ATTEMPTS = "SELECT id FROM mailqueue_attempt WHERE email_id = ANY(%s) ORDER BY id FOR UPDATE SKIP LOCKED"
+HELD_BY_OTHERS = "SELECT email_id FROM mailqueue_attempt WHERE email_id = ANY(%s) AND NOT id = ANY(%s)"
 STANDING = f"""
 SELECT e.id, {" OR ".join(f"({ending})" for ending in ENDINGS.values())},
-    e.status IN ({STATUS.queued}, {STATUS.requeued}), EXISTS (
-        SELECT FROM mailqueue_attempt a WHERE a.email_id = e.id AND a.finished_at IS NULL AND a.started_at IS NOT NULL)
+    e.status IN ({STATUS.queued}, {STATUS.requeued}),
+    EXISTS (SELECT FROM mailqueue_attempt a
+        WHERE a.email_id = e.id AND a.finished_at IS NULL AND a.started_at IS NOT NULL),
+    e.status IS NULL AND e.last_updated > now() - interval '1 hour'
 FROM {ROWS} WHERE e.id = ANY(%s)
 """
 
@@ -35,7 +40,19 @@ class Fate(StrEnum):
     REDACTED = "others have it, or are in it: it loses the address and what it says"
     UNSENT = "it may still be sent, to nobody else"
     SHARED = "it may still be sent, to others too: forget again when it is done with"
+    YOUNG = "post_office may be sending it by itself: forget again an hour after it was last changed"
     BUSY = "it is being sent, or somebody works on it: forget again in a moment"
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a mail stands, as its rows say."""
+
+    is_over: bool
+    is_queued: bool
+    is_started: bool
+    is_young: bool
+    """post_office made it to send it at once: who does that holds the row in memory, and writes it at the end."""
 
 
 @dataclass(slots=True)
@@ -77,8 +94,7 @@ def forget(
 
 
 def _forget(cursor: Any, person: Person, email_ids: Sequence[int], *, with_unsent: bool) -> Forgotten:
-    cursor.execute(LOCK, [list(email_ids)])
-    fates = _fates(cursor, person, [email_id for (email_id,) in cursor.fetchall()], with_unsent=with_unsent)
+    fates = _fates(cursor, person, _lock(cursor, email_ids), with_unsent=with_unsent)
     left = dict.fromkeys(_there(cursor, set(email_ids) - fates.keys()), Fate.BUSY)
     doomed = [email_id for email_id, fate in fates.items() if fate == Fate.DELETED]
     if doomed:
@@ -90,6 +106,16 @@ def _forget(cursor: Any, person: Person, email_ids: Sequence[int], *, with_unsen
         redact(cursor, person, redacted)
     left |= {email_id: fate for email_id, fate in fates.items() if fate not in {Fate.DELETED, Fate.REDACTED}}
     return Forgotten(len(doomed) - len(kept), len(redacted), left)
+
+
+def _lock(cursor: Any, email_ids: Sequence[int]) -> list[int]:
+    """Lock mails, then their attempts, and return those that are now nobody else's."""
+    cursor.execute(LOCK, [list(email_ids)])
+    locked = [email_id for (email_id,) in cursor.fetchall()]
+    cursor.execute(LOCK_ATTEMPTS, [locked])
+    cursor.execute(HELD_BY_OTHERS, [locked, [attempt_id for (attempt_id,) in cursor.fetchall()]])
+    others = {email_id for (email_id,) in cursor.fetchall()}
+    return [email_id for email_id in locked if email_id not in others]
 
 
 def _there(cursor: Any, email_ids: Collection[int]) -> list[int]:
@@ -117,16 +143,16 @@ def _recipients(mail: Email) -> list[str]:
 def _fates(cursor: Any, person: Person, email_ids: Sequence[int], *, with_unsent: bool = False) -> dict[int, Fate]:
     """Return the fate of each that names him."""
     cursor.execute(STANDING, [list(email_ids)])
-    standings = {email_id: standing for email_id, *standing in cursor.fetchall()}
+    standings = {email_id: Standing(*standing) for email_id, *standing in cursor.fetchall()}
     mails = load_rows(email_ids, using=cursor.db.alias)
     named = {pk: mail for pk, mail in mails.items() if pk in standings}
-    return {pk: _fate(person, mail, *standings[pk], with_unsent=with_unsent) for pk, mail in named.items()}
+    return {pk: _fate(person, mail, standings[pk], with_unsent=with_unsent) for pk, mail in named.items()}
 
 
-def _fate(person: Person, mail: Email, is_over: bool, is_queued: bool, is_started: bool, *, with_unsent: bool) -> Fate:
-    if is_started:
-        return Fate.BUSY
+def _fate(person: Person, mail: Email, standing: Standing, *, with_unsent: bool) -> Fate:
+    if standing.is_started or standing.is_young:
+        return Fate.BUSY if standing.is_started else Fate.YOUNG
     is_alone = _is_alone(person, mail)
-    if is_over or (is_alone and with_unsent and not is_queued):
+    if standing.is_over or (is_alone and with_unsent and not standing.is_queued):
         return Fate.DELETED if is_alone else Fate.REDACTED
     return Fate.UNSENT if is_alone else Fate.SHARED

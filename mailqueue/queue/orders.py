@@ -29,13 +29,16 @@ UPDATE post_office_email e SET status = {STATUS.queued}, number_of_retries = 0, 
         AND NOT EXISTS (SELECT FROM mailqueue_attempt a WHERE a.email_id = e.id) THEN e.scheduled_time END
 WHERE e.id = ANY(%s) AND (e.expires_at IS NULL OR e.expires_at > now())
   AND NOT EXISTS (SELECT FROM mailqueue_mailoptions o WHERE o.email_id = e.id AND o.wiped_at IS NOT NULL)
-RETURNING e.id
+RETURNING e.id, e.from_email
 """
 
-# Who queues mail of a refused From again has mended what was wrong with it, and is to see whether that is so.
+# Who queues mail of a refused From again has mended what was wrong with it, and is to see whether that is so. Two who
+# do that for the same senders lock them in one order: at the end, for all batches at once.
 TRY_FROM_AGAIN = """
-DELETE FROM mailqueue_refusedfrom r USING post_office_email e
-WHERE e.id = ANY(%s) AND r.from_email = e.from_email
+WITH tried AS MATERIALIZED (
+    SELECT id FROM mailqueue_refusedfrom WHERE from_email = ANY(%s) ORDER BY id FOR UPDATE
+)
+DELETE FROM mailqueue_refusedfrom WHERE id IN (SELECT id FROM tried)
 """
 # Of a mail that was sent in part, those who have it do not get it again.
 TWICE = f"""
@@ -111,21 +114,26 @@ def requeue(email_ids: Iterable[int], *, using: str, agreed: Agreement | None = 
     were not sent since: an answer that comes twice, or late, sends nothing twice.
     """
     queued: list[int] = []
+    senders: set[str] = set()
     with _waking(using) as cursor:
         for batch in _batches(email_ids):
             free = _take(cursor, batch, statuses=(*WAITING, STATUS.sent, STATUS.failed))
-            queued += _queue(cursor, free, agreed=agreed)
+            queued += _queue(cursor, free, agreed=agreed, senders=senders)
+        cursor.execute(TRY_FROM_AGAIN, [list(senders)])
     return queued
 
 
 def requeue_held(email_ids: Iterable[int], *, using: str, agreed: Agreement | None = None) -> list[int]:
     """Do what `requeue` does for those of these mails that are held; all others are left out."""
     queued: list[int] = []
+    senders: set[str] = set()
     with _waking(using) as cursor:
         for batch in _batches(email_ids):
             # What is stopped for whatever reason stays so while it is locked.
             cursor.execute(HELD, [_take(cursor, batch, statuses=(STATUS.failed,))])
-            queued += _queue(cursor, [email_id for (email_id,) in cursor.fetchall()], agreed=agreed)
+            held = [email_id for (email_id,) in cursor.fetchall()]
+            queued += _queue(cursor, held, agreed=agreed, senders=senders)
+        cursor.execute(TRY_FROM_AGAIN, [list(senders)])
     return queued
 
 
@@ -139,14 +147,15 @@ def _waking(using: str) -> Iterator[Any]:
         transaction.on_commit(lambda: wake(using), using=using)
 
 
-def _queue(cursor: Any, free: Sequence[int], *, agreed: Agreement | None) -> list[int]:
+def _queue(cursor: Any, free: Sequence[int], *, agreed: Agreement | None, senders: set[str]) -> list[int]:
+    """Queue mails that are locked, return their ids in order, and add from whom they are to `senders`."""
     if agreed is not None:
         surprising = _twice(cursor, free).difference(agreed.mails) | _sent_since(cursor, free, agreed.up_to)
         free = [email_id for email_id in free if email_id not in surprising]
     cursor.execute(REQUEUE, [list(free)])
-    queued = sorted(email_id for (email_id,) in cursor.fetchall())
-    cursor.execute(TRY_FROM_AGAIN, [queued])
-    return queued
+    rows = cursor.fetchall()
+    senders.update(from_email for _, from_email in rows)
+    return sorted(email_id for email_id, _ in rows)
 
 
 def _stop(email_ids: Iterable[int], reason: StopReason, *, note: str, by: str, using: str) -> list[int]:

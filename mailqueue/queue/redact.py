@@ -1,7 +1,8 @@
 """Taking somebody's address out of the rows that stay: of mails that others have, and of what is kept of backends."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 from django.apps import apps
 from django.db import models, router
@@ -10,32 +11,51 @@ from post_office.models import Log
 from mailqueue.models import Attempt, BackendHealth, MailOptions, MailState, MessageSource, RefusedFrom
 from mailqueue.outbox.person import Person
 
-READ = 'SELECT id, "to", cc, bcc, from_email FROM post_office_email WHERE id = ANY(%s)'
+# Beside the columns of a mail, all that may name somebody who was forgotten before.
+READ = """
+SELECT e.id, concat_ws(' ', e."to", e.cc, e.bcc, e.from_email, m.recipients::text, (
+        SELECT string_agg(a.recipients::text, ' ') FROM mailqueue_attempt a WHERE a.email_id = e.id)),
+    e."to", e.cc, e.bcc, e.from_email
+FROM post_office_email e LEFT JOIN mailqueue_messagesource m ON m.email_id = e.id WHERE e.id = ANY(%s)
+"""
 # When it was last changed stays: from then on the retention counts.
 WRITE = 'UPDATE post_office_email SET "to" = %s, cc = %s, bcc = %s, from_email = %s WHERE id = %s'
 ADMIN_APPS = ("mailqueue", "post_office")
 
 
+Columns: TypeAlias = Mapping[str, Callable[[Person, Any], Any]]
+"""Which columns may name him, and what takes him out of each."""
+
+BESIDE: Sequence[tuple[type[models.Model], Columns]] = (
+    (MessageSource, {"recipients": Person.redacted_json, "envelope_from": Person.redacted_sender}),
+    (Attempt, {"recipients": Person.redacted_json, "reply": Person.redacted, "error": Person.redacted}),
+    (MailState, {"note": Person.redacted}),
+    (MailOptions, {"ref": Person.redacted}),
+    (Log, {"message": Person.redacted}),
+)
+
+
 def redact(cursor: Any, person: Person, email_ids: Sequence[int]) -> None:
-    """Take him out of the rows of these mails, which the caller has locked and emptied."""
+    """Take him out of the rows of these mails, which the caller has locked, with their attempts, and emptied."""
     cursor.execute(READ, [list(email_ids)])
-    for email_id, *lists, from_email in cursor.fetchall():
-        columns = [*map(person.redacted_list, lists), person.redacted_address(from_email)]
+    people: dict[int, Person] = {}
+    for email_id, names, *lists, from_email in cursor.fetchall():
+        people[email_id] = within = person.within(names)
+        columns = [*map(within.redacted_list, lists), within.redacted_sender(from_email)]
         cursor.execute(WRITE, [*columns, email_id])
-    using = cursor.db.alias
-    _redact(Attempt.objects.using(using).filter(email__in=email_ids), person, ("recipients", "reply", "error"))
-    _redact(MailState.objects.using(using).filter(email__in=email_ids), person, ("note",))
-    _redact(MailOptions.objects.using(using).filter(email__in=email_ids), person, ("ref",))
-    _redact(MessageSource.objects.using(using).filter(email__in=email_ids), person, ("recipients", "envelope_from"))
-    _redact(Log.objects.using(using).filter(email__in=email_ids), person, ("message",))
+    for model, beside in BESIDE:
+        rows = model._default_manager.using(cursor.db.alias).filter(email__in=email_ids)
+        for email_id, pk, *values in rows.order_by("pk").values_list("email_id", "pk", *beside):
+            _rewrite(rows, people[email_id], beside, pk, values)
 
 
 def redact_backends(person: Person, *, using: str) -> None:
     """Take him out of what servers said that stands with their backends; he is no refused sender any more."""
     refused = RefusedFrom.objects.using(using)
-    refused.filter(pk__in=[row.pk for row in refused.all() if person.is_meant(row.from_email)]).delete()
-    _redact(refused.all(), person, ("reply",))
-    _redact(BackendHealth.objects.using(using).all(), person, ("shut_reason", "pause_note"))
+    refused.filter(pk__in=[row.pk for row in refused.all() if person.is_sender(row.from_email)]).delete()
+    _redact(refused.all(), person, {"reply": Person.redacted})
+    health = BackendHealth.objects.using(using).all()
+    _redact(health, person, {"shut_reason": Person.redacted, "pause_note": Person.redacted})
 
 
 def redact_admin_log(person: Person) -> int:
@@ -49,7 +69,7 @@ def redact_admin_log(person: Person) -> int:
     limit = LogEntry._meta.get_field("object_repr").max_length or 0
     count = 0
     for entry in entries.only("object_repr", "change_message").order_by("pk").iterator(chunk_size=1000):
-        text, message = person.redacted(entry.object_repr), person.redacted(entry.change_message)
+        text, message = person.redacted(entry.object_repr), _redacted_message(entry.change_message, person)
         if len(entry.object_repr) >= limit:
             text = person.redacted_end(text)
         if (text, message) != (entry.object_repr, entry.change_message):
@@ -58,12 +78,30 @@ def redact_admin_log(person: Person) -> int:
     return count
 
 
-def _redact(rows: "models.QuerySet[Any]", person: Person, columns: Iterable[str]) -> None:
-    names = tuple(columns)
-    for pk, *values in rows.values_list("pk", *names):
-        changed = {name: _fitting(rows, name, person.redacted_json(v)) for name, v in zip(names, values, strict=True)}
-        if list(changed.values()) != values:
-            rows.filter(pk=pk).update(**changed)
+def _redacted_message(message: str, person: Person) -> str:
+    """Return what an entry of the admin's log says without him: a text, or a list as JSON."""
+    try:
+        value = json.loads(message) if message.startswith("[") else message
+    except ValueError:
+        value = message
+    redacted = person.redacted_texts(value)
+    if redacted == value:
+        return message
+    return redacted if isinstance(redacted, str) else json.dumps(redacted)
+
+
+def _redact(rows: "models.QuerySet[Any]", person: Person, columns: Columns) -> None:
+    for pk, *values in rows.values_list("pk", *columns):
+        _rewrite(rows, person, columns, pk, values)
+
+
+def _rewrite(rows: "models.QuerySet[Any]", person: Person, columns: Columns, pk: Any, values: Sequence[Any]) -> None:
+    changed = {
+        name: _fitting(rows, name, value if value is None else redacted(person, value))
+        for (name, redacted), value in zip(columns.items(), values, strict=True)
+    }
+    if list(changed.values()) != values:
+        rows.filter(pk=pk).update(**changed)
 
 
 def _fitting(rows: "models.QuerySet[Any]", name: str, value: Any) -> Any:

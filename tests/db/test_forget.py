@@ -1,7 +1,9 @@
 """mailqueue_forget: nothing personal of an address is left in the tables, and nobody else's mail is lost."""
 
 import builtins
+import json
 from collections.abc import Iterator
+from datetime import timedelta
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -46,6 +48,7 @@ pytestmark = pytest.mark.django_db
 
 ANN = "ann@example.com"
 BOB = "bob@example.com"
+LONG_AGO = timezone.now() - timedelta(days=1)
 OVER = {
     State.SENT,
     State.PARTLY_SENT,
@@ -73,6 +76,11 @@ def run(*arguments: str, **options: Any) -> str:
 
 def left() -> set[int]:
     return set(Email.objects.values_list("pk", flat=True))
+
+
+def rows() -> list[list[tuple[Any, ...]]]:
+    models = (Email, Attempt, MailState, MailOptions, MessageSource, Log)
+    return [list(model._default_manager.order_by("pk").values_list()) for model in models]
 
 
 def shared(**fields: Any) -> Email:
@@ -108,7 +116,7 @@ def an_entry(text: str, *, model: type = Email, pk: int = 1) -> LogEntry:
 
 def test_mail_that_is_done_with_and_went_to_nobody_else_is_deleted() -> None:
     mails = {make().pk: state for make, state in SITUATIONS.values()}
-    Email.objects.update(cc="", bcc=ANN)
+    Email.objects.update(cc="", bcc=ANN, last_updated=LONG_AGO)
     run(ANN)
 
     assert {pk for pk, state in mails.items() if state not in OVER} == left()
@@ -116,7 +124,7 @@ def test_mail_that_is_done_with_and_went_to_nobody_else_is_deleted() -> None:
 
 def test_with_unsent_all_goes_but_what_is_being_sent() -> None:
     mails = {make().pk: state for make, state in SITUATIONS.values()}
-    Email.objects.update(cc="", bcc="")
+    Email.objects.update(cc="", bcc="", last_updated=LONG_AGO)
     text = run(ANN, unsent=True)
 
     assert {pk for pk, state in mails.items() if state == State.SENDING} == left()
@@ -176,6 +184,114 @@ def test_mail_of_others_stays_as_it_is() -> None:
     run(ANN)
 
     assert (before, {longer.pk, other.pk}) == (list(Email.objects.order_by("pk").values()), left())
+
+
+@pytest.mark.parametrize("other", ["o'ann", "x/ann", "ann&co=ann", "mary.ann", "éann", '"bob ann@example.com"'])
+def test_mail_of_whose_address_his_is_a_part_stays_as_it_is(other: str) -> None:
+    address = f"{other}@example.com"
+    mail = make_mail(status=STATUS.sent, subject=f"For {address}", headers={"X-For": f"you: {address}"})
+    Email.objects.filter(pk=mail.pk).update(to=address, from_email=address)
+    results = {address: {"verdict": "sent", "reply": f"<{address}> ok"}}
+    make_attempt(mail, AttemptOutcome.SENT, recipients=results, reply=f"<{address}> ok", error=address)
+    MessageSource.objects.create(
+        email=mail,
+        envelope_from=address,
+        recipients=[address],
+        parts={"to": [address], "from_email": address, "headers": [["To", address]], "subject": address},
+        attributes={"merge_data": {address: {}}},
+    )
+    MailOptions.objects.create(email=mail, ref=address)
+    stop_mail(mail, StopReason.FAILED, note=f"<{address}>")
+    Log.objects.create(email=mail, status=STATUS.failed, message=f"to {address}, perhaps")
+    before = rows()
+    text = run(ANN)
+
+    assert (before, True) == (rows(), "No mail names this address." in text)
+
+
+def test_of_others_in_the_same_mail_nothing_is_changed() -> None:
+    mail = make_mail(status=STATUS.sent)
+    Email.objects.filter(pk=mail.pk).update(to=f"{ANN}, o'{ANN}")
+    make_attempt(mail, AttemptOutcome.SENT, recipients={ANN: {"verdict": "sent"}, f"o'{ANN}": {"verdict": "sent"}})
+    Log.objects.create(email=mail, status=STATUS.failed, message=f"{ANN}, o'{ANN}")
+    run(ANN)
+    mail.refresh_from_db()
+
+    assert [FORGOTTEN, f"o'{ANN}"] == mail.to == list(Attempt.objects.get().recipients)
+    assert f"{FORGOTTEN}, o'{ANN}" == Log.objects.get().message
+
+
+def test_several_in_one_recipient_that_can_not_be_read_do_not_make_it_his_alone() -> None:
+    mail = make_mail(status=STATUS.sent)
+    Email.objects.filter(pk=mail.pk).update(to=f"{BOB}; {ANN}")
+    run(ANN)
+    mail.refresh_from_db()
+
+    assert [f"{BOB}; {FORGOTTEN}"] == mail.to
+
+
+def test_a_local_part_in_quotes_is_found_where_json_holds_it() -> None:
+    address = '"ann x"@example.com'
+    mail = make_mail(status=STATUS.sent, to=BOB)
+    make_attempt(mail, AttemptOutcome.SENT, recipients={address: {"verdict": "sent", "reply": address}, BOB: {}})
+    run(address)
+
+    assert {FORGOTTEN: {"verdict": "sent", "reply": FORGOTTEN}, BOB: {}} == Attempt.objects.get().recipients
+
+
+@pytest.mark.parametrize("column", ["envelope_from", "from_email"])
+def test_an_envelope_that_says_whom_mail_comes_back_from_names_him(column: str) -> None:
+    returns = "bounces+ann=example.com@shop.example"
+    mail = make_mail(status=STATUS.sent, to=BOB, **({"from_email": returns} if column == "from_email" else {}))
+    if column == "envelope_from":
+        MessageSource.objects.create(email=mail, envelope_from=returns, recipients=[BOB])
+    run(ANN)
+    mail.refresh_from_db()
+
+    assert "bounces+forgotten=invalid@shop.example" == getattr(
+        mail if column == "from_email" else MessageSource.objects.get(), column
+    )
+
+
+def test_several_of_his_addresses_in_a_mail_have_the_same_names_in_all_its_rows() -> None:
+    mail = make_mail(status=STATUS.sent, to=ANN, cc=["a@example.net", BOB])
+    results = {"a@example.net": {"verdict": "fail"}, BOB: {"verdict": "sent"}, ANN: {"verdict": "sent"}}
+    make_attempt(mail, AttemptOutcome.PARTLY_SENT, recipients=results, reply="<a@example.net> no")
+    run("a@example.net", ANN)
+    mail.refresh_from_db()
+    attempt, second = Attempt.objects.get(), "forgotten-2@invalid"
+
+    assert ([FORGOTTEN], [second, BOB], f"<{second}> no") == (mail.to, mail.cc, attempt.reply)
+    assert {
+        second: {"verdict": "fail"},
+        BOB: {"verdict": "sent"},
+        FORGOTTEN: {"verdict": "sent"},
+    } == attempt.recipients
+
+
+def test_who_is_forgotten_later_gets_another_name() -> None:
+    mail = make_mail(status=STATUS.sent, to=ANN, cc=["a@example.net", BOB])
+    make_attempt(mail, AttemptOutcome.SENT, recipients={ANN: {}, "a@example.net": {}, BOB: {}})
+    run("a@example.net")
+    run(ANN)
+    mail.refresh_from_db()
+
+    assert ["forgotten-2@invalid", FORGOTTEN, BOB] == [*mail.to, *mail.cc]
+    assert {"forgotten-2@invalid", FORGOTTEN, BOB} == Attempt.objects.get().recipients.keys()
+
+
+@pytest.mark.parametrize("unsent", [False, True])
+def test_what_post_office_may_be_sending_by_itself_is_left_for_an_hour(unsent: bool) -> None:
+    young, old = make_mail(to=ANN, status=None), make_mail(to=ANN, status=None)
+    with connection.cursor() as cursor:
+        for pk, minutes in ((young.pk, 59), (old.pk, 61)):
+            cursor.execute(
+                "UPDATE post_office_email SET last_updated = now() - %s * interval '1 minute' WHERE id = %s",
+                [minutes, pk],
+            )
+    text = run(ANN, unsent=unsent)
+
+    assert ({young.pk}, True) == (left(), f"mail {young.pk} was left as it is: {Fate.YOUNG}" in text)
 
 
 @pytest.mark.parametrize("fields", [{"from_email": ANN}, {"headers": {"Reply-To": f"Ann <{ANN}>"}}])
@@ -273,6 +389,20 @@ def test_the_admins_log_names_him_no_more() -> None:
     assert (ANN, True) == (LogEntry.objects.get(pk=untouched.pk).object_repr, "changed 3 entries" in text)
 
 
+def test_what_the_admins_log_holds_as_json_stays_json() -> None:
+    address = '"ann x"@example.com'
+    entry = an_entry(json.dumps([{"deleted": {"name": "mail", "object": address}}, f'"{ANN} x"@example.com']))
+    broken = an_entry(f"[for {address}")
+    run(address, ANN)
+    entry.refresh_from_db()
+    broken.refresh_from_db()
+
+    assert [{"deleted": {"name": "mail", "object": FORGOTTEN}}, f'"{ANN} x"@example.com'] == json.loads(
+        entry.change_message
+    )
+    assert f"[for {FORGOTTEN}" == broken.change_message
+
+
 def test_without_an_admin_there_is_no_log_of_it(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     an_entry(ANN)
     monkeypatch.setattr("mailqueue.queue.redact.apps.is_installed", lambda _name: False)
@@ -328,6 +458,22 @@ def test_a_mail_on_which_somebody_acts_is_left(database_url: str) -> None:
 
     assert ({mail.pk}, True) == (left(), f"mail {mail.pk} was left as it is: {Fate.BUSY}" in text)
     assert other.pk not in left()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_proof_that_comes_at_this_moment_is_not_overwritten(database_url: str) -> None:
+    mail = make_mail(to=ANN, cc=[BOB], status=STATUS.sent)
+    other = make_mail(to=ANN, cc=[BOB], status=STATUS.sent)
+    attempt = make_attempt(mail, AttemptOutcome.UNKNOWN, recipients={ANN: {"verdict": "unknown"}})
+    proof = {ANN: {"verdict": "sent"}, BOB: {"verdict": "sent"}}
+    with psycopg.connect(database_url) as session:
+        session.execute("UPDATE mailqueue_attempt SET recipients = %s WHERE id = %s", [json.dumps(proof), attempt.pk])
+        text = run(ANN)
+    attempt.refresh_from_db()
+    other.refresh_from_db()
+
+    assert (proof, [FORGOTTEN]) == (attempt.recipients, other.to)
+    assert f"mail {mail.pk} was left as it is: {Fate.BUSY}" in text
 
 
 def test_a_mail_that_is_queued_again_after_somebody_looked_is_left() -> None:
