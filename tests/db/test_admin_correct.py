@@ -18,7 +18,7 @@ from mailqueue.ops.corrections import OutdatedError, correct, missing_of
 from mailqueue.ops.states import State, state_of
 from mailqueue.outbox.messages import letter_of, load_rows, recipients_of
 from mailqueue.queue.orders import Agreement
-from tests.support.admin_acts import allow, make_reader, messages_of, page_of
+from tests.support.admin_acts import allow, at_that_time, make_reader, messages_of, page_of
 from tests.support.secrets import mark_wiped
 from tests.support.situations import SITUATIONS, make_attempt, make_mail, stop_mail
 
@@ -338,6 +338,23 @@ def test_a_mail_that_could_come_twice_is_asked_about_on_the_page(admin_client: C
 
     assert "may get it a second time" in unasked.content.decode()
     assert (State.FAILED, State.WAITING) == (before, state_of(mail).state)
+
+
+def test_an_answer_that_comes_too_late_is_asked_for_again(
+    admin_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mail = make_failed()
+    make_attempt(mail, AttemptOutcome.UNKNOWN)
+    with monkeypatch.context() as then:
+        at_that_time(then, 3700)
+        fields = fields_of(admin_client, mail)
+    response = admin_client.post(address_of(mail), {**fields, "address-0": "ann@example.org"})
+
+    assert "more than an hour after the question" in messages_of(response)[0]
+    assert (State.FAILED, ["ann@example.org"]) == (
+        state_of(mail).state,
+        [line.value() for line in response.context["form"].lines],
+    )
 
 
 def test_who_got_it_since_the_page_was_made_does_not_get_it_again(admin_client: Client) -> None:
