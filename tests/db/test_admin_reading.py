@@ -4,6 +4,7 @@ import re
 from email import message_from_bytes
 from email.message import EmailMessage as Message
 from email.mime.text import MIMEText
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from django.contrib.auth.models import Permission, User
 from django.core.files.base import ContentFile
 from django.core.mail import EmailMessage
 from django.db import connection
+from django.http import StreamingHttpResponse
 from django.test import Client
 from django.test.html import parse_html
 from django.test.utils import CaptureQueriesContext
@@ -24,6 +26,7 @@ from pytest_django import Settings
 import mailqueue
 from mailqueue.admin.reading import SOURCE_BYTES
 from mailqueue.models import AttemptOutcome, MailOptions, MessageSource, StopReason
+from mailqueue.ops.attached import CHUNK_BYTES, Chunks, read_file
 from mailqueue.ops.contents import contents_of, raw_message
 from tests.support.outbox import queueing  # noqa: F401  (a fixture)
 from tests.support.situations import make_attempt, make_mail, stop_mail
@@ -627,3 +630,30 @@ def test_an_image_is_found_by_the_beginning_of_its_content_id(admin_client: Clie
 
 def test_the_page_says_nothing_of_attachments_where_there_are_none(admin_client: Client) -> None:
     assert "mail-attachments-heading" not in get(admin_client, PAGE, make_mail().pk).content.decode()
+
+
+def test_a_file_whose_reader_goes_away_is_closed(admin_client: Client) -> None:
+    mail = make_mail()
+    attachment = attach(mail, content=b"x" * 3 * CHUNK_BYTES)
+    opened: Any = get(admin_client, ATTACHMENT, mail.pk, attachment.pk)
+    _, unread = read_file(attachment)
+    _, begun = read_file(attachment)
+    next(begun)
+    files = [chunks._file for chunks in (unread, begun)]
+    for chunks in (unread, begun):
+        StreamingHttpResponse(chunks).close()
+
+    assert [True, True] == [file.closed for file in files]
+    assert 3 * CHUNK_BYTES == len(body_of(opened))
+
+
+def test_a_file_that_breaks_off_at_once_is_closed() -> None:
+    class Broken(BytesIO):
+        def read(self, *_: Any) -> bytes:
+            raise OSError("gone")
+
+    file = Broken()
+    with pytest.raises(OSError, match="gone"):
+        Chunks(file)
+
+    assert file.closed
