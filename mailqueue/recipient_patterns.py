@@ -41,7 +41,12 @@ def allows(patterns: Sequence[str], mailbox: str) -> bool:
 def normalised(mailbox: str) -> str:
     """Return a mailbox as all are written that mean the same."""
     local, _, domain = mailbox.rpartition("@")
-    return f"{local}@{_ascii(domain)}".casefold()
+    return f"{local.casefold()}@{normalised_domain(domain)}"
+
+
+def normalised_domain(domain: str) -> str:
+    """Return a domain as all are written that mean the same, in the letters of a country or as servers say it."""
+    return _ascii(domain).casefold()
 
 
 @lru_cache(maxsize=8)
@@ -52,7 +57,7 @@ def _expression(patterns: tuple[str, ...]) -> re.Pattern[str]:
 def _translated(pattern: str) -> str:
     local, _, domain = pattern.rpartition("@")
     before = "".join(_WILDCARDS.get(character) or re.escape(character) for character in local.casefold())
-    after = "".join(_WILDCARDS.get(character) or re.escape(character) for character in _ascii(domain).casefold())
+    after = "".join(_WILDCARDS.get(character) or re.escape(character) for character in normalised_domain(domain))
     return f"(?:{before or '.+'}@{after})"
 
 

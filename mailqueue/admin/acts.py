@@ -17,7 +17,16 @@ from django.utils.translation import ngettext
 from post_office.models import Email
 
 from mailqueue.admin.orders import ACTS, Given, Result, carry_out
-from mailqueue.admin.questions import NOTE_LIMIT, Asked, asked, has_to_ask, ids_of, left_sentences, question
+from mailqueue.admin.questions import (
+    NOTE_LIMIT,
+    Asked,
+    asked,
+    has_to_ask,
+    ids_of,
+    left_sentences,
+    question,
+    say_unanswered,
+)
 from mailqueue.ops.forecast import Order
 from mailqueue.ops.states import State
 from mailqueue.queue.orders import Agreement
@@ -132,6 +141,7 @@ class Acts(Admin):
         self, request: HttpRequest, order: Order, ids: Sequence[int], *, using: str, is_all: bool = False
     ) -> HttpResponse:
         """Show what an order would do; of those that queue mail, who would get it and who has it already."""
+        say_unanswered(request)
         context = {
             **self.admin_site.each_context(request),
             "opts": self.opts,

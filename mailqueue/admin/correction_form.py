@@ -8,8 +8,8 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext_lazy as _
 
-from mailqueue.ops.corrections import Missing
-from mailqueue.outbox.corrections import Place, bare, check_address
+from mailqueue.ops.corrections import Missing, address_key
+from mailqueue.outbox.corrections import Place, check_address
 
 COLUMNS = {"to": _("To"), "cc": _("Cc"), "bcc": _("Bcc"), "": _("Envelope")}
 LONGEST = 1000
@@ -24,7 +24,7 @@ class CorrectionForm(forms.Form):
     def __init__(self, missing: Sequence[Missing], has_it: Sequence[Place], data: Any = None) -> None:
         super().__init__(data)
         self.missing = missing
-        self.taken = {place.address.casefold() for place in has_it}
+        self.taken = {address_key(place.entry) for place in has_it}
         for number, each in enumerate(missing):
             attributes = {"class": "vTextField", "inputmode": "email", "autocomplete": "off", "spellcheck": "false"}
             self.fields[f"address-{number}"] = forms.CharField(
@@ -66,20 +66,20 @@ class CorrectionForm(forms.Form):
             address = self.cleaned_data.get(f"address-{number}", "")
             if address and address != each.place.address:
                 self._check(number, each.place.with_address(address), address, taken=taken)
-            taken.add(bare(address).casefold())
+            taken.add(address_key(address))
         if not self.errors and not self.new:
             self.add_error(None, _("No address was changed. To send the mail again as it is, requeue it."))
         return self.cleaned_data
 
     def _check(self, number: int, entry: str, address: str, *, taken: set[str]) -> None:
-        others = {each.place.address.casefold() for place, each in enumerate(self.missing) if place != number}
+        others = {address_key(each.place.entry) for place, each in enumerate(self.missing) if place != number}
         try:
             check_address(entry)
         except ValidationError:
             text = _("%(address)s is not an email address. Give one address, such as jane@example.com.")
             self.add_error(f"address-{number}", text % {"address": entry})
             return
-        if bare(address).casefold() in taken | others:
+        if address_key(address) in taken | others:
             text = _("%(address)s is a recipient of this mail already. Give another address.")
             self.add_error(f"address-{number}", text % {"address": address})
 

@@ -17,7 +17,7 @@ from post_office.models import Email
 from mailqueue.admin.acts import Acts
 from mailqueue.admin.correction_form import MOST_LINES, CorrectionForm
 from mailqueue.admin.orders import ACTS
-from mailqueue.admin.questions import FIELD, asked, left_sentences, sealed
+from mailqueue.admin.questions import FIELD, asked, left_sentences, say_unanswered, sealed
 from mailqueue.admin.record import record
 from mailqueue.ops.contents import is_hidden
 from mailqueue.ops.corrections import CORRECTABLE, Missing, OutdatedError, correct, missing_of
@@ -59,7 +59,10 @@ class Corrections(Acts):
         if form.is_bound and form.is_outdated:
             self._say_outdated(request)
             form = CorrectionForm(missing, has_it)
-        if not form.is_valid() or (found.twice and not (answered and pk in answered.agreed.mails)):
+        is_unasked = found.twice and not (answered and pk in answered.agreed.mails)
+        if not form.is_valid() or is_unasked:
+            if form.is_bound and is_unasked and answered is None:
+                say_unanswered(request)
             return self._ask_for_addresses(request, mail, form, found=found, has_it=has_it)
         self._correct(request, mail, form, agreed=answered.agreed if answered else Agreement(), using=using)
         return self.to_mail(pk)
@@ -78,7 +81,7 @@ class Corrections(Acts):
             "could_come_twice": bool(found.twice),
             "is_text_kept": is_text_kept(mail),
             "field": FIELD,
-            "asked": sealed(ACTS[Order.REQUEUE], found),
+            "asked": sealed(ACTS[Order.REQUEUE], request, found),
             "back": reverse(f"{self.admin_site.name}:post_office_email_change", args=[mail.pk]),
         }
         return TemplateResponse(request, "admin/mailqueue/correct.html", context)

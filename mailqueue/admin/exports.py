@@ -20,7 +20,7 @@ from mailqueue.admin.questions import ids_of
 from mailqueue.admin.record import record_of_all
 from mailqueue.ops.exports import csv_of, exportable
 
-NAMED = frozenset({"state", "backend", "priority__exact", "created__gte", "created__lt"})
+NAMED = frozenset({"state", "backend", "changed", "priority__exact", "created__gte", "created__lt"})
 """Parts of a filter that name nobody: the log outlives the mail, and a search is mostly for an address."""
 NAMED_COUNT = 20
 

@@ -6,10 +6,11 @@ from datetime import datetime
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import Case, F, QuerySet, Value, When
 from django.db.models.constants import LOOKUP_SEP
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest
 from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.text import Truncator
@@ -20,12 +21,13 @@ from post_office.models import Email
 
 from mailqueue.admin.acts import deny_forbidden_act
 from mailqueue.admin.exports import Exports
-from mailqueue.admin.filters import BackendFilter, StateFilter
+from mailqueue.admin.filters import BackendFilter, ChangedFilter, StateFilter
 from mailqueue.admin.paginator import CappedPaginator
 from mailqueue.ops.contents import is_hidden
 from mailqueue.ops.states import MailStatus, states_of
 from mailqueue.ops.subjects import subject_of
 
+LARGEST = 2**63 - 1
 LONGEST_NUMBER = 10
 UNREADABLE = frozenset({"subject", "message", "html_message", "context", "headers", "attachments", "mailqueue_source"})
 """What a sensitive mail shows to nobody, and what leads there: the list can't be narrowed by it in the address."""
@@ -51,7 +53,7 @@ class MailList(ChangeList):
 class Listing(Exports):
     list_display = ("state", "recipients", "subject_line", "created_at", "next_try", "attempt_count")
     list_display_links = ("recipients", "subject_line")
-    list_filter = (StateFilter, "priority", BackendFilter, "created")
+    list_filter = (StateFilter, "priority", BackendFilter, "created", ChangedFilter)
     list_per_page = 50
     paginator = CappedPaginator
     search_fields = ("to", "cc", "bcc", "subject_to_search", "message_id")
@@ -66,6 +68,10 @@ class Listing(Exports):
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         deny_forbidden_act(request)
+        wrong = [value for value in request.POST.getlist(ACTION_CHECKBOX_NAME) if not is_number(value)]
+        if wrong:
+            text = gettext("“%(value)s” is not the number of a mail. Go back, and select the mails in the list.")
+            return HttpResponseBadRequest(text % {"value": wrong[0]}, content_type="text/plain; charset=utf-8")
         return super().changelist_view(request, extra_context)
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
@@ -114,6 +120,11 @@ class Listing(Exports):
     def attempt_count(self, mail: Email) -> int:
         count: int = mail.mailqueue_status.attempt_count
         return count
+
+
+def is_number(value: str) -> bool:
+    """Whether this may be the primary key of a mail."""
+    return value.isascii() and value.isdecimal() and int(value) <= LARGEST
 
 
 def state_mark(status: MailStatus) -> str:

@@ -12,6 +12,7 @@ from django.db import router, transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -21,6 +22,7 @@ from mailqueue.queue.pauses import pause, resume
 
 PERMISSION = "mailqueue.pause_backend"
 NOTE_LIMIT = 500
+NEXT = "next"
 
 if TYPE_CHECKING:
     Admin = admin.ModelAdmin[BackendHealth]
@@ -62,7 +64,7 @@ class Pauses(Admin):
         if not form.is_valid():
             return self._ask_before_pause(request, backend, form)
         self._pause(request, backend, note=form.cleaned_data["note"])
-        return HttpResponseRedirect(self.to_backend(request, backend))
+        return HttpResponseRedirect(self._to_where_it_was_pressed(request, backend))
 
     def resume_one(self, request: HttpRequest, object_id: str) -> HttpResponse:
         if request.method != "POST":
@@ -80,13 +82,19 @@ class Pauses(Admin):
             gettext("The backend %(alias)s is resumed."),
             gettext("The backend %(alias)s was not paused."),
         )
-        return HttpResponseRedirect(self.to_backend(request, backend))
+        return HttpResponseRedirect(self._to_where_it_was_pressed(request, backend))
 
     def to_backend(self, request: HttpRequest, backend: BackendHealth) -> str:
         """Return the address of the page, or of the index for somebody who may not see it."""
         if not self.has_view_permission(request, backend):
             return reverse(f"{self.admin_site.name}:index")
         return reverse(f"{self.admin_site.name}:mailqueue_backendhealth_change", args=[quote(backend.alias)])
+
+    def _to_where_it_was_pressed(self, request: HttpRequest, backend: BackendHealth) -> str:
+        """Return the address that the form or the link named, if it is one of this site; else that of the backend."""
+        wanted = request.POST.get(NEXT, "") or request.GET.get(NEXT, "")
+        is_ours = url_has_allowed_host_and_scheme(wanted, {request.get_host()}, require_https=request.is_secure())
+        return wanted if is_ours else self.to_backend(request, backend)
 
     def to_list(self, request: HttpRequest) -> str:
         name = "mailqueue_backendhealth_changelist" if self.has_view_permission(request) else "index"
@@ -109,6 +117,7 @@ class Pauses(Admin):
             "title": _("Pause %(alias)s?") % {"alias": backend.alias},
             "original": backend,
             "form": form,
+            "next": self._to_where_it_was_pressed(request, backend),
             "queued_count": min(queued_count, COUNTED_MAILS),
             "are_more_queued": queued_count > COUNTED_MAILS,
         }

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
+from django.contrib import messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.core import signing
 from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from post_office.models import Email
 
@@ -21,6 +23,8 @@ from mailqueue.ops.states import State
 from mailqueue.queue.orders import Agreement
 
 FIELD = "asked"
+ANSWER_SECONDS = 3600
+"""Whoever answers later looks again first: what was true then may not be so any more."""
 LISTED_COUNT = 20
 NOTE_LIMIT = 500
 
@@ -35,23 +39,34 @@ class Asked:
     """Those of them that could come twice."""
 
 
-def sealed(act: Act, found: Forecast) -> str:
-    """Return what was asked, to be posted with the answer. A hundred thousand mails take some hundred kilobytes."""
+def sealed(act: Act, request: HttpRequest, found: Forecast) -> str:
+    """Return what was asked, to be posted with the answer by the same person, and soon.
+
+    A hundred thousand mails take some hundred kilobytes.
+    """
     steps = [pk - before for before, pk in zip([0, *found.twice], found.twice, strict=False)]
-    return signing.dumps([found.count, found.up_to, steps], salt=_salt(act), compress=True)
+    return signing.dumps([found.count, found.up_to, steps], salt=_salt(act, request), compress=True)
 
 
 def asked(act: Act, request: HttpRequest) -> Asked | None:
-    """Return what was asked before this answer; None: nobody was asked."""
+    """Return what was asked before this answer; None: nobody was, or somebody else, or more than an hour ago."""
+    answer = request.POST.get(FIELD, "")
     try:
-        count, up_to, steps = signing.loads(request.POST.get(FIELD, ""), salt=_salt(act))
+        count, up_to, steps = signing.loads(answer, salt=_salt(act, request), max_age=ANSWER_SECONDS)
     except signing.BadSignature:
         return None
     return Asked(count, Agreement(frozenset(accumulate(steps)), up_to))
 
 
-def _salt(act: Act) -> str:
-    return f"mailqueue.asked.{act.order}"
+def say_unanswered(request: HttpRequest) -> None:
+    """Say why a question comes again, where there was an answer to it."""
+    if request.POST.get(FIELD):
+        text = _("That answer does not count: it came more than an hour after the question, or from somebody else.")
+        messages.warning(request, text)
+
+
+def _salt(act: Act, request: HttpRequest) -> str:
+    return f"mailqueue.asked.{act.order}.{request.user.pk}"
 
 
 def has_to_ask(act: Act, email_ids: Sequence[int], *, is_all: bool, using: str) -> bool:
@@ -85,7 +100,8 @@ def question(act: Act, request: HttpRequest, email_ids: Sequence[int], *, is_all
         "reaches": reaches_of(shown, using=using),
         "unlisted_count": of_all - len(shown) if act.order.is_queueing else 0,
         "field": FIELD,
-        "asked": sealed(act, found),
+        "asked": sealed(act, request, found),
+        "note": request.POST.get("note", ""),
         "note_limit": NOTE_LIMIT,
         "is_selection": is_selection,
         "checkbox_name": ACTION_CHECKBOX_NAME,

@@ -59,6 +59,7 @@ class QueueAdmin(Admin):
             "opts": self.opts,
             "media": self.media,
             "title": _("The queue at a glance"),
+            "here": request.get_full_path(),
             **self._addresses(request),
             **_spans(request.GET.get("range", "")),
             **(extra_context or {}),

@@ -3,7 +3,6 @@
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
 from post_office.models import Attachment, Email
@@ -43,8 +42,34 @@ def _attached(attachment: Attachment) -> Attached:
         return Attached(attachment.pk, name, attachment.mimetype, None, f"{type(error).__name__}: {error}")
 
 
-def read_file(attachment: Attachment) -> tuple[int, Iterator[bytes]]:
-    """Return the size of the file of an attachment, and its bytes in chunks.
+class Chunks:
+    """The bytes of an open file, in chunks. Closed when it has been read to its end, or before."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        try:
+            self._next: bytes = file.read(CHUNK_BYTES)
+        except BaseException:
+            file.close()
+            raise
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        chunk = self._next
+        if not chunk:
+            self.close()
+            raise StopIteration
+        self._next = self._file.read(CHUNK_BYTES)
+        return chunk
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def read_file(attachment: Attachment) -> tuple[int, Chunks]:
+    """Return the size of the file of an attachment, and its bytes in chunks, which are to be closed.
 
     Raises:
         MissingFileError: the file is gone or can't be read. Some storages only know when they are asked for the first
@@ -52,18 +77,9 @@ def read_file(attachment: Attachment) -> tuple[int, Iterator[bytes]]:
     """
     try:
         size: int = attachment.file.size
-        chunks = _chunks(attachment.file.open("rb"))
-        return size, chain([next(chunks, b"")], chunks)
+        return size, Chunks(attachment.file.open("rb"))
     except Exception as error:
         raise MissingFileError(f"{type(error).__name__}: {error}") from error
-
-
-def _chunks(file: Any) -> Iterator[bytes]:
-    try:
-        while chunk := file.read(CHUNK_BYTES):
-            yield chunk
-    finally:
-        file.close()
 
 
 def safe_name(name: str) -> str:

@@ -10,7 +10,7 @@ from django.utils.translation import gettext_lazy as _
 from post_office.models import STATUS, Email
 
 from mailqueue.conf import configuration
-from mailqueue.delivery.backends import configured_aliases, spellings
+from mailqueue.delivery.backends import canonical, configured_aliases, spellings
 from mailqueue.models import BackendHealth
 from mailqueue.queue.rate import DAY_SECONDS, present_rate
 
@@ -168,6 +168,16 @@ def unlisted_aliases(*, using: str) -> list[str]:
     """Return the configured backends that have no row yet."""
     listed = set(BackendHealth.objects.using(using).values_list("alias", flat=True))
     return [alias for alias in configured_aliases() if alias not in listed]
+
+
+def is_known(alias: str, *, using: str) -> bool:
+    """Whether a backend is configured, or was: a row of it is left, or some mail that names it."""
+    if canonical(alias) in configured_aliases():
+        return True
+    if "\0" in alias:
+        return False
+    rows, mails = BackendHealth.objects.using(using), Email.objects.using(using)
+    return rows.filter(pk=alias).exists() or mails.filter(backend_alias=alias).exists()
 
 
 def count_queued(alias: str, *, using: str) -> int:

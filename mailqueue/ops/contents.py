@@ -1,20 +1,18 @@
-"""What a mail says, for people to read. A mail that can't be built is shown all the same, with the reason; one that
-is sensitive is shown to nobody, and one whose content was dropped is not shown as if it had been empty.
+"""What a mail says, for people to read. A mail that can't be built is shown all the same, with the reason, and one
+that can't be decoded, as it stands; one that is sensitive is shown to nobody, and one whose content was dropped is
+not shown as if it had been empty.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass, field
-from email import message_from_bytes, policy
-from email.header import decode_header, make_header
-from email.message import EmailMessage as Message
-from email.parser import BytesParser
 
 from django.utils.translation import gettext as _
 from post_office.models import Email
 
 from mailqueue.models import MailOptions
+from mailqueue.ops.decoding import Image, decoded, head_of
 from mailqueue.ops.facts import readable_time
 from mailqueue.outbox.messages import letter_of
 from mailqueue.outbox.person import FORGOTTEN
@@ -22,15 +20,6 @@ from mailqueue.outbox.serial import serialised
 
 END_OF_HEAD = re.compile(rb"(?<=\n)\r?\n")
 BLIND = re.compile(rb"^(?:resent-)?bcc[ \t]*:.*\n?(?:[ \t].*\n?)*", re.IGNORECASE | re.MULTILINE)
-
-
-@dataclass(frozen=True, slots=True)
-class Image:
-    """An image within a mail."""
-
-    mimetype: str
-    """As the mail says: it may be anything."""
-    data: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +39,8 @@ class Contents:
     """Why the mail can't be built, where it can't; the texts are then what the row holds."""
     error: str = ""
     """The same without what it quotes of the mail: the name of the exception."""
+    undecoded: str = ""
+    """Why some of it is shown undecoded, or not at all, though the mail can be built; mostly empty."""
 
 
 def is_hidden(email: Email) -> bool:
@@ -94,10 +85,11 @@ def contents_of(email: Email) -> Contents:
     if is_dropped(email):
         return Contents(email.subject, "", "")
     try:
-        return _read(raw_message(email))
+        content = raw_message(email)
     except Exception as error:  # noqa: BLE001  (a template, a storage or a header may raise anything)
         name = type(error).__name__
         return Contents(email.subject, email.message, email.html_message, problem=f"{name}: {error}", error=name)
+    return _read(content)
 
 
 def raw_message(email: Email) -> bytes:
@@ -118,34 +110,14 @@ def _options(email: Email) -> MailOptions | None:
 
 
 def _read(content: bytes) -> Contents:
-    message: Message = BytesParser(policy=policy.default).parsebytes(content)
+    subject, headers = head_of(content)
+    found = decoded(content)
     return Contents(
-        str(message.get("Subject", "")),
-        _part(message, "plain"),
-        _part(message, "html"),
-        headers=list(_headers(content)),
-        images=dict(_images(message)),
-        inner_attachment_count=sum(part.is_attachment() for part in message.walk()),
+        subject,
+        found.texts.get("plain", ""),
+        found.texts.get("html", ""),
+        headers=headers,
+        images=found.images,
+        inner_attachment_count=found.attachment_count,
+        undecoded=found.problem,
     )
-
-
-def _part(message: Message, subtype: str) -> str:
-    part = message.get_body((subtype,))
-    return "" if part is None else str(part.get_content())
-
-
-def _headers(content: bytes) -> Iterator[tuple[str, str]]:
-    for name, value in message_from_bytes(content).items():
-        text = " ".join(str(value).split())
-        try:
-            yield name, str(make_header(decode_header(text)))
-        except (LookupError, ValueError):  # an encoding that nobody knows, or bytes that are none of it
-            yield name, text
-
-
-def _images(message: Message) -> Iterator[tuple[str, Image]]:
-    for part in message.walk():
-        content_id = str(part.get("Content-ID", "")).strip().strip("<>")
-        if content_id and part.get_content_maintype() == "image":
-            data = part.get_payload(decode=True)
-            yield content_id, Image(part.get_content_type(), data if isinstance(data, bytes) else b"")

@@ -4,6 +4,7 @@ Never what a mail says, and nothing at all of sensitive mail.
 """
 
 import csv
+import re
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from io import StringIO
@@ -23,7 +24,10 @@ from mailqueue.ops.subjects import subject_of
 BATCH = 1000
 BYTE_ORDER_MARK = "\ufeff"
 """By which Excel knows that it is UTF-8."""
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
+FORMULA = re.compile(r'(^|[;\t\r\n])(?=[\s"]*[=+@\uff1d\uff0b\uff0d\uff20-])|^(?=[\t\r\n])')
+"""Where a spreadsheet may take what follows for a formula: at the beginning of a cell, and behind what ends one where
+semicolons or tabs do that. A quote there opens a cell as well as nothing does; signs of full width are the same signs
+to a spreadsheet that speaks Japanese."""
 COLUMNS = (
     "id",
     "state",
@@ -61,12 +65,12 @@ def csv_of(email_ids: Sequence[int], *, using: str) -> Iterator[str]:
 
 def harmless(value: Any) -> Any:
     """Return a cell that no spreadsheet takes for a formula."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
+    return FORMULA.sub(r"\1'", value) if isinstance(value, str) else value
 
 
 def _text(rows: Sequence[Sequence[Any]]) -> str:
     buffer = StringIO()
-    csv.writer(buffer).writerows([harmless(cell) for cell in row] for row in rows)
+    csv.writer(buffer, quoting=csv.QUOTE_ALL).writerows([harmless(cell) for cell in row] for row in rows)
     return buffer.getvalue()
 
 

@@ -20,9 +20,11 @@ DOMAINS = 15
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """One number of the page, and the state of the mails that it counts."""
+    """One number of the page, and the mails that it counts."""
 
     state: str
+    query: str
+    """What narrows the list of mails to these."""
     label: str
     number: str
     is_none: bool
@@ -126,7 +128,10 @@ def sender_lines(found: Overview) -> list[SenderLine]:
 
 
 def _tile(state: State, label: str, count: Count) -> Tile:
-    return Tile(state.value, label, readable_count(count), is_none=not count.number)
+    query = f"state={state.value}"
+    if state == State.FAILED:
+        query += "&changed=day"
+    return Tile(state.value, query, label, readable_count(count), is_none=not count.number)
 
 
 def _waiting(found: Overview, backend: Backend) -> Count:

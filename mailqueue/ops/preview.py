@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 import nh3
 
-from mailqueue.ops.contents import Image
+from mailqueue.ops.decoding import Image
 from mailqueue.ops.styles import harmless_style
 
 TAGS = """

@@ -9,6 +9,8 @@ from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.utils.functional import Promise
 
+from mailqueue.recipient_patterns import normalised_domain
+
 _SPEC = r"[A-Za-z0-9_+-]+(?:\.[A-Za-z0-9_+-]+)*@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z]{2,63}"
 SIMPLE = re.compile(rf"{_SPEC}|[A-Za-z0-9'-]+(?: [A-Za-z0-9'-]+)* <{_SPEC}>")
 """An address that Django's validator, its message and every mail server read in the same way."""
@@ -28,6 +30,19 @@ def mailbox_of(address: str) -> str:
         return "" if rest or not mailbox.domain else str(mailbox.addr_spec)
     except Exception:  # noqa: BLE001 - Python's parser raises all sorts for what it can't parse: TypeError for " .[b"
         return ""
+
+
+def spelling_of(entry: str) -> str:
+    """Return a recipient as all entries are written that mean the same mailbox; the entry where it can't be told.
+
+    Its name is left out, and of its domain there is one way to write it. What stands before the @ stays as it is:
+    only the server that has the mailbox knows whether `Ann` is `ann` (RFC 5321, section 2.4).
+    """
+    mailbox = mailbox_of(entry)
+    if not mailbox:
+        return entry.strip()
+    local, _, domain = mailbox.rpartition("@")
+    return f"{local}@{normalised_domain(domain)}"
 
 
 def addresses_of(given: Any, *, argument: str) -> list[str]:

@@ -1,12 +1,13 @@
 """What earlier attempts say about a mail: how often it was tried in this round, and who has it already."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from mailqueue.delivery.outcomes import Stage, Verdict
 from mailqueue.models import FINAL_OUTCOMES, AttemptOutcome
+from mailqueue.outbox.mailboxes import spelling_of
 
 HISTORY = """
 SELECT a.email_id, a.outcome, a.is_counted, a.stage, a.reply_code, a.error, a.recipients,
@@ -92,7 +93,23 @@ class History:
 
     def pending(self, recipients: Sequence[str]) -> list[str]:
         """Return those recipients to whom the mail is still to be sent."""
-        return [address for address in recipients if address not in self.accepted and address not in self.refused]
+        return _without(recipients, self.accepted | self.refused)
+
+    def missing(self, recipients: Sequence[str]) -> list[str]:
+        """Return those recipients who have not got the mail, also those who were refused."""
+        return _without(recipients, self.accepted)
+
+
+def _without(recipients: Sequence[str], named: Collection[str]) -> list[str]:
+    """Leave out whoever is named, in whatever spelling: people change rows, and attempts keep what they sent to.
+
+    Nobody's address is parsed but where there is somebody to be left out.
+    """
+    others = [entry for entry in recipients if entry not in named]
+    if not (named and others):
+        return others
+    spellings = {spelling_of(entry) for entry in named}
+    return [entry for entry in others if spelling_of(entry) not in spellings]
 
 
 def read_histories(cursor: Any, email_ids: Iterable[int]) -> dict[int, History]:

@@ -16,6 +16,7 @@ BATCH = 2000
 
 # The lock keeps claimers away; a second statement then sees every claim there is.
 LOCK = "SELECT id FROM post_office_email WHERE id = ANY(%s) AND status = ANY(%s) ORDER BY id FOR NO KEY UPDATE"
+LOCK_ANY = "SELECT id FROM post_office_email WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE"
 
 # An attempt that starts at the same moment changes this row too: one of the two comes second, and sees it.
 WITHDRAW = "DELETE FROM mailqueue_attempt WHERE email_id = ANY(%s) AND outcome IS NULL AND started_at IS NULL"
@@ -91,6 +92,16 @@ def hold(email_ids: Iterable[int], *, note: str, by: str, using: str) -> list[in
     Left out are the same as by `cancel`.
     """
     return _stop(email_ids, StopReason.HELD, note=note, by=by, using=using)
+
+
+def lock(email_ids: Iterable[int], *, using: str) -> None:
+    """Keep everybody else from taking these mails, or giving an order for them, until the transaction ends.
+
+    A sender that has one already goes on with it.
+    """
+    with connections[using].cursor() as cursor:
+        for batch in _batches(email_ids):
+            cursor.execute(LOCK_ANY, [batch])
 
 
 def could_come_twice(email_ids: Iterable[int], *, using: str) -> set[int]:

@@ -11,7 +11,7 @@ from mailqueue.models import AttemptOutcome, MailState, StopReason
 from mailqueue.ops.forecast import Change
 from mailqueue.ops.states import State, state_of
 from mailqueue.queue.orders import cancel
-from tests.support.admin_acts import act, allow, asked_of, make_reader, messages_of
+from tests.support.admin_acts import act, allow, asked_of, at_that_time, make_reader, messages_of
 from tests.support.situations import SITUATIONS, make_attempt, make_mail
 
 pytestmark = pytest.mark.django_db
@@ -94,6 +94,38 @@ def test_an_answer_that_was_not_asked_for_is_none(admin_client: Client, answer: 
     act(admin_client, "requeue_selected", mail, asked=answer)
 
     assert state_of(mail).state == State.SENT
+
+
+@pytest.mark.parametrize(("ago", "state"), [(3500, State.WAITING), (3700, State.SENT)])
+def test_an_answer_counts_for_an_hour(
+    admin_client: Client, monkeypatch: pytest.MonkeyPatch, ago: float, state: State
+) -> None:
+    mail = made("sent")
+    with monkeypatch.context() as then:
+        at_that_time(then, ago)
+        asked = asked_of(act(admin_client, "requeue_selected", mail))
+    response = act(admin_client, "requeue_selected", mail, asked=asked)
+    is_told = any("more than an hour after the question" in message for message in messages_of(response))
+
+    assert (state, state == State.SENT) == (state_of(mail).state, is_told)
+    assert is_told == ("asked" in response.context)  # type: ignore[attr-defined]
+
+
+def test_an_answer_counts_for_the_person_who_was_asked(reader: Client) -> None:
+    allow("requeue_mail")
+    mail = made("sent")
+    other = Client()
+    other.force_login(User.objects.create_superuser("other"))
+    asked = asked_of(act(other, "requeue_selected", mail))
+    response = act(reader, "requeue_selected", mail, asked=asked)
+
+    assert (200, True, State.SENT) == (response.status_code, bool(asked_of(response)), state_of(mail).state)
+
+
+def test_a_question_that_comes_again_keeps_the_note(admin_client: Client) -> None:
+    page = act(admin_client, "hold_selected", made("queued"), asked="old", note='the "price"').content.decode()
+
+    assert 'value="the &quot;price&quot;"' in page
 
 
 def test_a_long_selection_is_listed_in_part(admin_client: Client) -> None:

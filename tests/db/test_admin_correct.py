@@ -10,6 +10,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.html import escape
 from post_office.models import STATUS, Email
 
 from mailqueue.models import AttemptOutcome, MailOptions, MessageSource, StopReason
@@ -17,7 +18,7 @@ from mailqueue.ops.corrections import OutdatedError, correct, missing_of
 from mailqueue.ops.states import State, state_of
 from mailqueue.outbox.messages import letter_of, load_rows, recipients_of
 from mailqueue.queue.orders import Agreement
-from tests.support.admin_acts import allow, make_reader, messages_of, page_of
+from tests.support.admin_acts import allow, at_that_time, make_reader, messages_of, page_of
 from tests.support.secrets import mark_wiped
 from tests.support.situations import SITUATIONS, make_attempt, make_mail, stop_mail
 
@@ -194,6 +195,43 @@ def test_who_has_the_mail_is_not_written_to_again_under_another_name(admin_clien
     assert "ANN@example.com is a recipient of this mail already" in response.content.decode()
 
 
+@pytest.mark.parametrize("twin", ["ann@xn--bcher-kva.de", "ann@BÜCHER.de", "Bob <ann@xn--bcher-kva.DE>"])
+def test_a_domain_is_the_same_in_both_ways_of_writing_it(admin_client: Client, twin: str) -> None:
+    mail = make_mail(to="ann@bücher.de", cc=["bob@a.org"], status=STATUS.sent)
+    recipients = {"ann@bücher.de": ACCEPTED, "bob@a.org": REFUSED}
+    make_attempt(mail, AttemptOutcome.PARTLY_SENT, recipients=recipients)
+    response = answer(admin_client, mail, twin)
+
+    assert f"{escape(twin)} is a recipient of this mail already" in response.content.decode()
+    assert ["bob@a.org"] == row_of(mail).cc
+
+
+@pytest.mark.parametrize(
+    "new",
+    [
+        {"bob@a.org": "ann@xn--bcher-kva.de"},
+        {"bob@a.org": "carl@A.org"},
+        {"bob@a.org": "eve@bücher.de", "carl@a.org": "Eve <eve@xn--bcher-kva.de>"},
+    ],
+)
+def test_who_would_be_a_recipient_twice_is_found_under_the_lock_too(new: dict[str, str]) -> None:
+    mail = make_mail(to="ann@bücher.de", cc=["bob@a.org", "carl@a.org"], status=STATUS.sent)
+    recipients = {"ann@bücher.de": ACCEPTED, "bob@a.org": REFUSED, "carl@a.org": REFUSED}
+    make_attempt(mail, AttemptOutcome.PARTLY_SENT, recipients=recipients)
+    with pytest.raises(OutdatedError):
+        correct(mail.pk, new, expected=["bob@a.org", "carl@a.org"], agreed=Agreement(), using="default")
+
+    assert ["bob@a.org", "carl@a.org"] == row_of(mail).cc
+
+
+def test_who_has_the_mail_is_known_under_another_spelling(admin_client: Client) -> None:
+    mail = made("partly sent")
+    Email.objects.filter(pk=mail.pk).update(to="Ann <ann@EXAMPLE.com>")
+    _, has_it = missing_of(row_of(mail))
+
+    assert ["Ann <ann@EXAMPLE.com>"] == [place.entry for place in has_it]
+
+
 def test_without_a_change_nothing_is_queued(admin_client: Client) -> None:
     mail = make_failed()
     response = answer(admin_client, mail)
@@ -302,6 +340,23 @@ def test_a_mail_that_could_come_twice_is_asked_about_on_the_page(admin_client: C
     assert (State.FAILED, State.WAITING) == (before, state_of(mail).state)
 
 
+def test_an_answer_that_comes_too_late_is_asked_for_again(
+    admin_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mail = make_failed()
+    make_attempt(mail, AttemptOutcome.UNKNOWN)
+    with monkeypatch.context() as then:
+        at_that_time(then, 3700)
+        fields = fields_of(admin_client, mail)
+    response = admin_client.post(address_of(mail), {**fields, "address-0": "ann@example.org"})
+
+    assert "more than an hour after the question" in messages_of(response)[0]
+    assert (State.FAILED, ["ann@example.org"]) == (
+        state_of(mail).state,
+        [line.value() for line in response.context["form"].lines],
+    )
+
+
 def test_who_got_it_since_the_page_was_made_does_not_get_it_again(admin_client: Client) -> None:
     mail = make_failed(cc=["bob@example.com"])
     fields = fields_of(admin_client, mail)
@@ -321,6 +376,26 @@ def test_what_changes_at_the_last_moment_leaves_everything_as_it_is() -> None:
         correct(mail.pk, {"eve@a.org": "eve@b.org"}, expected=["eve@a.org"], agreed=Agreement(), using="default")
 
     assert (State.FAILED, ["ann@example.com"]) == (state_of(mail).state, row_of(mail).to)
+
+
+@pytest.mark.parametrize("situation", ["cancelled", "queued", "expired", "sent"])
+def test_a_mail_that_came_into_another_state_is_left_in_it(situation: str) -> None:
+    mail = made(situation)
+    before = state_of(mail).state
+    with pytest.raises(OutdatedError):
+        correct(
+            mail.pk, {"ann@example.com": "b@b.org"}, expected=["ann@example.com"], agreed=Agreement(), using="default"
+        )
+
+    assert (before, ["ann@example.com"]) == (state_of(mail).state, row_of(mail).to)
+
+
+def test_a_mail_that_is_gone_is_not_corrected() -> None:
+    mail = make_failed()
+    pk = mail.pk
+    mail.delete()
+
+    assert not correct(pk, {"a@a.org": "b@b.org"}, expected=["a@a.org"], agreed=Agreement(), using="default")
 
 
 def test_a_mail_that_is_being_sent_again_is_not_corrected() -> None:

@@ -1,6 +1,7 @@
 """The list as CSV: all that a filter finds, in batches, harmless to a spreadsheet, without sensitive mail."""
 
 import csv
+import re
 from collections.abc import AsyncIterator
 from datetime import datetime
 from io import StringIO
@@ -102,7 +103,9 @@ def test_it_begins_with_a_mark_by_which_excel_knows_its_encoding(admin_client: C
     response = act(admin_client, "export_selected", make_mail(subject="Grüße"))
     text = text_of(response)
 
-    assert ("\ufeff" + ",".join(COLUMNS) + "\r\n", True) == (text.splitlines(keepends=True)[0], "Grüße" in text)
+    head = ",".join(f'"{column}"' for column in COLUMNS)
+
+    assert (f"\ufeff{head}\r\n", True) == (text.splitlines(keepends=True)[0], "Grüße" in text)
     assert "text/csv; charset=utf-8" == response["Content-Type"]
     assert response["Content-Disposition"].startswith('attachment; filename="mails-2')
 
@@ -119,7 +122,7 @@ def test_what_an_exception_said_may_quote_the_mail_and_is_not_exported(admin_cli
     assert row["reply"] == "TemplateSyntaxError"
 
 
-@pytest.mark.parametrize("first", ["=", "+", "-", "@", "\t", "\r"])
+@pytest.mark.parametrize("first", ["=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20", " ="])
 def test_what_a_spreadsheet_would_run_is_made_harmless(admin_client: Client, first: str) -> None:
     mail = make_mail(subject="plain")
     Email.objects.filter(pk=mail.pk).update(subject=f"{first}cmd|' /C calc'!A0")
@@ -128,7 +131,26 @@ def test_what_a_spreadsheet_would_run_is_made_harmless(admin_client: Client, fir
     assert f"'{first}cmd|' /C calc'!A0" == row["subject"]
 
 
-@pytest.mark.parametrize("value", [-5, None, "", "a=b", "<1@host>"])
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('hi;=HYPERLINK("http://evil")', 'hi;\'=HYPERLINK("http://evil")'),
+        ('hi; "=1', "hi;' \"=1"),
+        ("hi\t+1", "hi\t'+1"),
+        ("hi\r\n-1\n\uff1d1", "hi\r'\n'-1\n'\uff1d1"),
+    ],
+)
+def test_what_stands_behind_a_separator_is_made_harmless_too(text: str, expected: str) -> None:
+    assert expected == harmless(text)
+
+
+def test_every_cell_is_quoted(admin_client: Client) -> None:
+    text = text_of(act(admin_client, "export_selected", make_mail(subject="hi;=1"))).removeprefix("\ufeff")
+
+    assert [] == [line for line in text.splitlines() if not re.fullmatch(r'"[^"]*"(,"[^"]*")*', line)]
+
+
+@pytest.mark.parametrize("value", [-5, None, "", "a=b", "<1@host>", "a; b", "a-b", '"Doe; Jane" <a@x>'])
 def test_everything_else_stays_as_it_is(value: Any) -> None:
     assert value == harmless(value)
 

@@ -1,19 +1,24 @@
 """The list of mails in the admin: what it shows, how it is searched and narrowed, and what that costs."""
 
+from datetime import timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from django.contrib import admin
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils import timezone
 from post_office.models import STATUS, Email, EmailTemplate
 from post_office.settings import get_default_mailer
 
 from mailqueue.admin.emails import MailAdmin
-from mailqueue.models import AttemptOutcome
-from mailqueue.ops.states import State
+from mailqueue.models import AttemptOutcome, BackendHealth
+from mailqueue.ops.states import State, state_of
+from tests.support.admin_acts import act_on_all, messages_of
 from tests.support.situations import SITUATIONS, make_attempt, make_mail
 
 pytestmark = pytest.mark.django_db
@@ -49,10 +54,65 @@ def test_the_list_is_narrowed_by_state(admin_client: Client, state: State) -> No
     assert wanted == shown(admin_client, state=state)
 
 
-def test_an_unknown_state_in_the_address_narrows_nothing(admin_client: Client) -> None:
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ({"state": "waitting"}, "There is no state “waitting”. It is one of: waiting, scheduled, "),
+        ({"state": "\0"}, "There is no state “\0”. "),
+        ({"backend": "defualt"}, "There is no backend “defualt”. These are configured: default"),
+        ({"backend": "\0"}, "There is no backend “\0”. "),
+        ({"changed": "week"}, "“week” is no time of a change. It is: day."),
+    ],
+)
+def test_what_can_not_be_filtered_by_is_said_and_acted_on_by_nobody(
+    admin_client: Client, query: dict[str, str], said: str
+) -> None:
+    mail = make_mail()
+    response = admin_client.get(reverse(LIST), query, follow=True)
+    acted = act_on_all(admin_client, "cancel_selected", f"?{urlencode(query)}")
+
+    assert (f"{reverse(LIST)}?e=1", 302) == response.redirect_chain[-1]
+    assert [True, True] == [messages_of(one)[0].startswith(said) for one in (response, acted)]
+    assert State.WAITING == state_of(mail).state
+
+
+@pytest.mark.parametrize("name", ["state", "backend", "changed"])
+def test_an_empty_filter_narrows_nothing(admin_client: Client, name: str) -> None:
     mail = make_mail()
 
-    assert {mail.pk} == shown(admin_client, state="nonsense")
+    assert {mail.pk} == shown(admin_client, **{name: ""})
+
+
+@pytest.mark.parametrize("is_left", ["a row", "mail"])
+def test_a_backend_that_was_configured_once_can_be_filtered_by(admin_client: Client, is_left: str) -> None:
+    mails = [make_mail(backend_alias="gone")] if is_left == "mail" else []
+    BackendHealth.objects.create(alias="gone" if is_left == "a row" else "other")
+
+    assert {mail.pk for mail in mails} == shown(admin_client, backend="gone")
+
+
+def test_the_list_is_narrowed_by_the_last_change(admin_client: Client) -> None:
+    mails = [make_mail() for _ in range(2)]
+    for mail, hours in zip(mails, (23, 25), strict=True):
+        Email.objects.filter(pk=mail.pk).update(last_updated=timezone.now() - timedelta(hours=hours))
+
+    assert {mails[0].pk} == shown(admin_client, changed="day")
+
+
+@pytest.mark.parametrize("wrong", ["abc", "1.5", "", "-1", " 1", "٣", "9" * 30, "\0"])
+def test_what_is_no_number_of_a_mail_is_refused(admin_client: Client, wrong: str) -> None:
+    mail = make_mail()
+    data = {"action": "cancel_selected", "index": "0", ACTION_CHECKBOX_NAME: [str(mail.pk), wrong]}
+    response = admin_client.post(reverse(LIST), data)
+
+    assert (400, True) == (response.status_code, response.text.startswith(f"“{wrong}” is not the number of a mail."))
+    assert State.WAITING == state_of(mail).state
+
+
+def test_a_number_that_no_mail_has_finds_none(admin_client: Client) -> None:
+    data = {"action": "cancel_selected", "index": "0", ACTION_CHECKBOX_NAME: [str(2**63 - 1)]}
+
+    assert 200 == admin_client.post(reverse(LIST), data, follow=True).status_code
 
 
 def test_mail_without_a_backend_belongs_to_the_default_one(admin_client: Client) -> None:

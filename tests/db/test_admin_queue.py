@@ -1,7 +1,10 @@
 """The queue at a glance in the admin: what it shows to whom, where it leads, and what it costs."""
 
+import re
 from datetime import timedelta
+from html import unescape
 from typing import Any
+from urllib.parse import quote, urlencode
 
 import pytest
 from django.contrib.admin.models import LogEntry
@@ -97,7 +100,7 @@ def test_every_number_leads_to_its_mails_where_they_may_be_seen(reader: Client) 
     shown = page_of(reader)
 
     assert MAILS not in hidden
-    assert [] == [state for state in numbers(reader) if f'href="{MAILS}?state={state}"' not in shown]
+    assert [] == [state for state in numbers(reader) if f'href="{MAILS}?state={state}' not in shown]
 
 
 def test_backends_and_senders_are_linked_where_they_may_be_seen(reader: Client) -> None:
@@ -124,6 +127,43 @@ def test_pause_and_resume_are_for_those_who_may(reader: Client) -> None:
         [p in before for p in (pause, resume)],
         [p in after for p in (pause, resume)],
     )
+
+
+@pytest.mark.parametrize("act", ["pause", "resume"])
+def test_pause_and_resume_lead_back_to_where_they_were_pressed(admin_client: Client, act: str) -> None:
+    BackendHealth.objects.create(alias=ALIAS, paused_at=timezone.now() if act == "resume" else None)
+    here = f"{PAGE}?range=day"
+    page = admin_client.get(here).content.decode()
+    address = reverse(f"admin:mailqueue_backendhealth_{act}", args=[ALIAS])
+    link = f'{address}?next={quote(here, safe="")}"'
+    field = f'<input type="hidden" name="next" value="{here}">'
+    asked = admin_client.get(f"{address}?{urlencode({'next': here})}").content.decode() if act == "pause" else page
+    response = admin_client.post(address, {"next": here})
+
+    assert (act == "pause", True) == (link in page, field in asked)
+    assert (f'href="{here}">No, go back' in asked) == (act == "pause")
+    assert (302, here) == (response.status_code, response["Location"])
+
+
+@pytest.mark.parametrize("elsewhere", ["", "https://evil.example/", "//evil.example", "javascript:a()", "\\\\evil"])
+def test_nobody_is_led_to_another_site(admin_client: Client, elsewhere: str) -> None:
+    BackendHealth.objects.create(alias=ALIAS)
+    page = reverse("admin:mailqueue_backendhealth_change", args=[ALIAS])
+    pause = reverse("admin:mailqueue_backendhealth_pause", args=[ALIAS])
+    asked = admin_client.get(pause, {"next": elsewhere}).content.decode()
+
+    assert f'name="next" value="{page}"' in asked
+    assert page == admin_client.post(pause, {"next": elsewhere})["Location"]
+
+
+def test_what_failed_in_a_day_leads_to_what_failed_in_a_day(admin_client: Client) -> None:
+    failed = make_mail(status=STATUS.failed)
+    Email.objects.filter(pk=make_mail(status=STATUS.failed).pk).update(last_updated=timezone.now() - timedelta(days=2))
+    make_mail()
+    (address,) = re.findall(r'id="queue-tile-failed" href="([^"]+)"', page_of(admin_client))
+    response = admin_client.get(unescape(address))
+
+    assert [failed.pk] == [mail.pk for mail in response.context["cl"].result_list]
 
 
 def test_a_paused_backend_says_by_whom_and_why(reader: Client) -> None:

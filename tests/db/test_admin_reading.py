@@ -4,6 +4,7 @@ import re
 from email import message_from_bytes
 from email.message import EmailMessage as Message
 from email.mime.text import MIMEText
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,21 @@ from django.contrib.auth.models import Permission, User
 from django.core.files.base import ContentFile
 from django.core.mail import EmailMessage
 from django.db import connection
+from django.http import StreamingHttpResponse
 from django.test import Client
 from django.test.html import parse_html
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from post_office.models import STATUS, Attachment, Email, EmailTemplate, Log
 from pytest_django import Settings
 
 import mailqueue
 from mailqueue.admin.reading import SOURCE_BYTES
 from mailqueue.models import AttemptOutcome, MailOptions, MessageSource, StopReason
+from mailqueue.ops.attached import CHUNK_BYTES, Chunks, read_file
+from mailqueue.ops.contents import contents_of, raw_message
 from tests.support.outbox import queueing  # noqa: F401  (a fixture)
 from tests.support.situations import make_attempt, make_mail, stop_mail
 
@@ -413,6 +419,102 @@ def test_headers_are_shown_decoded(admin_client: Client) -> None:
     assert "<td>=?nonsense?q?=FF?=</td>" in page
 
 
+UNDECODABLE = [
+    b"X-Ref: =?utf-8?b?a?=\n\nHello\n",
+    b"Subject: =?utf-8?b?a?=\n\nHello\n",
+    b"Subject: =?unicode_escape?q?=5Cud800?=\nX-Ref: =?a\xe4?q?x?=\n\nHello\n",
+    b"Content-Type: text/plain; charset=base64\n\nHello\n",
+    b"Content-Type: text/plain; charset=undefined\n\nHello\n",
+    b'Content-Type: text/plain; charset="a\0b"\n\nHello\n',
+    b"Content-Type: text/plain; charset*=nonsense''%FF\n\nHello\n",
+    b"Content-Type: text/plain; charset=x-unknown\n\nHello\n",
+    b"Content-Type: text/plain; charset=utf-7\n\nHello +2AA-\n",
+    b"Content-Type: text/plain;\nContent-Disposition: inline; filename*=nonsense''%FF%00\n\nHello\n",
+    b"Content-Type: text/plain\nContent-Transfer-Encoding: base64\n\nHello\n",
+    b"Content-Type: multipart/mixed\n\nHello\n",
+    b"Content-Type: multipart/mixed; boundary=x\n\n--x\n\nHello\n",
+]
+
+
+def is_all_shown(client: Client, mail: Email) -> bool:
+    """Whether the page has headers and leads to a source that is there."""
+    page = get(client, PAGE, mail.pk)
+    source = get(client, SOURCE, mail.pk)
+    words = page.content.decode()
+    return (
+        (page.status_code, source.status_code) == (200, 200)
+        and reverse(SOURCE, args=[mail.pk]) in words
+        and '<table class="mail-headers">' in words
+        and "can't be built" not in words
+    )
+
+
+@pytest.mark.parametrize("message", UNDECODABLE)
+def test_what_can_not_be_decoded_is_shown_as_it_stands(admin_client: Client, message: bytes) -> None:
+    mail = make_mail()
+    keep_message(mail, message)
+
+    assert is_all_shown(admin_client, mail)
+
+
+def test_a_header_that_can_not_be_decoded_is_no_reason_to_hide_the_others(admin_client: Client) -> None:
+    mail = make_mail(html_message="<p>Hi</p>", headers={"X-Ref": "=?utf-8?b?a?="})
+    preview = get(admin_client, PREVIEW, mail.pk)
+
+    assert (200, True) == (preview.status_code, "Hi" in preview.text)
+    assert "<td>=?utf-8?b?a?=</td>" in get(admin_client, PAGE, mail.pk).content.decode()
+
+
+def test_a_part_that_can_not_be_decoded_is_no_reason_to_hide_the_others(admin_client: Client) -> None:
+    mail = make_mail()
+    parts = (
+        b"--x\nContent-Type: text/plain; charset=x-klingon\n\nQapla\n--x\nContent-Type: text/html\n\n<p>Hi</p>\n--x--"
+    )
+    keep_message(mail, b"Content-Type: multipart/alternative; boundary=x\n\n" + parts)
+    page = get(admin_client, PAGE, mail.pk).content.decode()
+
+    assert ("Qapla" in page, "<iframe" in page) == (True, True)
+    assert "shown as it stands: LookupError: unknown encoding: x-klingon" in page
+
+
+def test_the_text_of_a_mail_is_its_own_and_not_that_of_an_attachment(admin_client: Client) -> None:
+    mail = make_mail()
+    message = Message()
+    message.set_content("the plain text")
+    message.add_alternative("<p>root</p>", subtype="html")
+    message.get_payload()[1].add_related(b"<p>related</p>", "text", "html", cid="<r@x>")  # type: ignore[union-attr, index]
+    message.add_attachment("the attached text")
+    keep_message(mail, message.as_bytes())
+    page = get(admin_client, PAGE, mail.pk).content.decode()
+
+    assert (True, False) == ("the plain text" in page, "the attached text" in page)
+    assert "root" in get(admin_client, PREVIEW, mail.pk).text
+
+
+PIECES = ["=?", "?=", "?b?", "?q?", "utf-8", "utf-7", "idna", "a", "=", "=FF", " ", "ä", "\ud800", "x-y"]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@given(
+    value=st.one_of(st.lists(st.sampled_from(PIECES), max_size=12).map("".join), st.text(max_size=30)),
+    name=st.sampled_from(["Subject", "X-Ref", "Content-ID", "Content-Type", "Content-Disposition", "Reply-To"]),
+)
+def test_whatever_can_be_built_has_a_page_with_headers_and_a_source(
+    admin_client: Client, name: str, value: str
+) -> None:
+    mail = make_mail()
+    mail.mailqueue_source = MessageSource(
+        email=mail,
+        envelope_from="shop@example.com",
+        recipients=["ann@example.com"],
+        message=f"{name}: {value}\n\nHello\n".encode(errors="surrogatepass"),
+    )
+    contents = contents_of(mail)
+
+    assert ("", True) == (contents.problem, bool(raw_message(mail)))
+    assert contents.headers
+
+
 def test_the_page_tells_when_message_id_and_date_are_not_fixed_yet(admin_client: Client) -> None:
     words = "are fixed when it is first started"
     fixed = make_mail(message_id="<1@example.com>", headers={"Date": "Sat, 21 Nov 2026 09:30:00 -0000"})
@@ -528,3 +630,30 @@ def test_an_image_is_found_by_the_beginning_of_its_content_id(admin_client: Clie
 
 def test_the_page_says_nothing_of_attachments_where_there_are_none(admin_client: Client) -> None:
     assert "mail-attachments-heading" not in get(admin_client, PAGE, make_mail().pk).content.decode()
+
+
+def test_a_file_whose_reader_goes_away_is_closed(admin_client: Client) -> None:
+    mail = make_mail()
+    attachment = attach(mail, content=b"x" * 3 * CHUNK_BYTES)
+    opened: Any = get(admin_client, ATTACHMENT, mail.pk, attachment.pk)
+    _, unread = read_file(attachment)
+    _, begun = read_file(attachment)
+    next(begun)
+    files = [chunks._file for chunks in (unread, begun)]
+    for chunks in (unread, begun):
+        StreamingHttpResponse(chunks).close()
+
+    assert [True, True] == [file.closed for file in files]
+    assert 3 * CHUNK_BYTES == len(body_of(opened))
+
+
+def test_a_file_that_breaks_off_at_once_is_closed() -> None:
+    class Broken(BytesIO):
+        def read(self, *_: Any) -> bytes:
+            raise OSError("gone")
+
+    file = Broken()
+    with pytest.raises(OSError, match="gone"):
+        Chunks(file)
+
+    assert file.closed

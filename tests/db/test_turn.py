@@ -298,6 +298,20 @@ def test_a_probe_whose_mail_had_nobody_left_opens_nothing_and_is_made_again_at_o
     assert ("sent", "") == (attempt.outcome, attempt.stage)
 
 
+def test_a_mail_all_of_whose_recipients_were_refused_failed_under_whatever_spelling() -> None:
+    mail = make_mail(to=["ann@example.com", "Ann <ann@EXAMPLE.com>"])
+    history = History(refused={"ann@example.com"})
+    pending = history.pending(["ann@example.com", "Ann <ann@EXAMPLE.com>"])
+    job = replace(job_of(claim_one()), history=history)
+    job = replace(job, letter=letter_of(job.email, recipients=pending))
+    outcome = outcome_without_sending(job)
+    assert outcome is not None
+    shut_turn().run(Plan(results=[(job, outcome)]))
+
+    assert [] == pending
+    assert ("failed", STATUS.failed) == (Attempt.objects.get().outcome, Email.objects.get(pk=mail.pk).status)
+
+
 @pytest.mark.parametrize("identity", [{}, {"message_id": "<1@example.com>", "headers": {"Date": "now"}}])
 def test_a_mail_that_expired_while_it_was_tried_is_claimed_at_once_and_stopped(identity: dict[str, Any]) -> None:
     mail = make_mail(**identity)

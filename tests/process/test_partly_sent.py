@@ -76,3 +76,18 @@ def test_more_recipients_than_a_transaction_takes_go_in_several_at_once_and_each
         (AttemptOutcome.RETRY, False, "Q1"),
         (AttemptOutcome.SENT, False, "Q2"),
     ] == attempts
+
+
+def test_who_has_it_does_not_get_it_again_when_the_row_names_them_in_another_way(
+    senders: MakeSenders, server: SmtpServer
+) -> None:
+    server.script.set("RCPT", ["250 2.1.5 Ok", "451 4.3.0 later"])
+    queue_mail([ANN, BOB])
+    with senders(RETRY_DELAYS=[3600]).start() as sender:
+        server.wait_for(1)
+        wait_until(lambda: Email.objects.get().status == STATUS.requeued)
+        Email.objects.update(to=f"Ann <ann@EXAMPLE.com>, {BOB}", status=STATUS.queued, scheduled_time=None)
+        wait_until(lambda: Email.objects.get().status == STATUS.sent)
+        sender.stop()
+
+    assert [[ANN, BOB], [BOB]] == offered(server)

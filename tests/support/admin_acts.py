@@ -1,9 +1,12 @@
 """Acts in the admin, as a browser orders them: from the list, from a filter, and as an answer to a question."""
 
+import time
 from typing import Any
 
+import pytest
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.auth.models import Permission, User
+from django.core.signing import TimestampSigner, b62_encode
 from django.http import HttpResponse
 from django.test import Client
 from django.urls import reverse
@@ -30,6 +33,12 @@ def asked_of(response: Any) -> str:
     """Return what a question gives to be posted with the answer."""
     asked: str = response.context["asked"]
     return asked
+
+
+def at_that_time(monkeypatch: pytest.MonkeyPatch, ago: float) -> None:
+    """Let what is signed from here on be of some seconds ago."""
+    moment = b62_encode(int(time.time() - ago))
+    monkeypatch.setattr(TimestampSigner, "timestamp", lambda _: moment)
 
 
 def messages_of(response: Any) -> list[str]:

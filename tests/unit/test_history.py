@@ -1,5 +1,9 @@
 """What a mail's earlier attempts mean for the next one."""
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from mailqueue.delivery.outcomes import Stage, Verdict
 from mailqueue.models import AttemptOutcome
 from mailqueue.queue.history import History, parsed
@@ -105,3 +109,60 @@ def test_recipients_nested_too_deep_to_be_read_are_damage_and_no_end_of_the_turn
     history.add(outcome="retry", is_counted=True, recipients=parsed("[" * 200_000 + "]" * 200_000))
 
     assert history.is_damaged
+
+
+LOCALS = st.from_regex(r"[a-z0-9]{1,8}(\.[A-Z0-9]{1,8})?", fullmatch=True)
+LABELS = st.sampled_from(["example", "bücher", "köln-süd", "例え", "a", "x1-y"])
+NAMES = st.sampled_from(["", "Ann", "ann@example.com", "Doe, Jane", "Jürgen Groß", 'a "b" c'])
+
+
+@st.composite
+def spellings(draw: st.DrawFn) -> tuple[str, str]:
+    """Two ways to write one mailbox."""
+    local, labels = draw(LOCALS), [*draw(st.lists(LABELS, min_size=1, max_size=3)), "com"]
+
+    def spelt() -> str:
+        written = [label.encode("idna").decode() if draw(st.booleans()) else label for label in labels]
+        domain = ".".join(label.upper() if draw(st.booleans()) else label for label in written)
+        name = draw(NAMES)
+        return f'"{name.replace(chr(34), chr(92) + chr(34))}" <{local}@{domain}>' if name else f"{local}@{domain}"
+
+    return spelt(), spelt()
+
+
+@given(spelt=spellings(), verdict=st.sampled_from([Verdict.SENT, Verdict.FAIL]))
+def test_nobody_is_pending_under_another_spelling_of_the_same_mailbox(
+    spelt: tuple[str, str], verdict: Verdict
+) -> None:
+    one, other = spelt
+    history = past({"outcome": AttemptOutcome.RETRY, "recipients": {one: {"verdict": verdict}}})
+
+    assert [CARL] == history.pending([other, CARL])
+
+
+@pytest.mark.parametrize("other", ["Ann@x", "ann@y", "ann+news@x", "ann", "", "ann@x, bob@x"])
+def test_another_mailbox_is_pending(other: str) -> None:
+    history = past({"outcome": AttemptOutcome.RETRY, "recipients": {ANN: {"verdict": Verdict.SENT}}})
+
+    assert [other] == history.pending([other])
+
+
+def test_who_was_refused_is_still_without_the_mail() -> None:
+    recipients = {"Ann <ann@x>": {"verdict": Verdict.SENT}, BOB: {"verdict": Verdict.FAIL}}
+    history = past({"outcome": AttemptOutcome.RETRY, "recipients": recipients})
+
+    assert [BOB, CARL] == history.missing([ANN, BOB, CARL])
+
+
+def test_what_attempts_say_keeps_its_keys() -> None:
+    history = past({"outcome": AttemptOutcome.RETRY, "recipients": {"Ann <ann@X>": {"verdict": Verdict.SENT}}})
+
+    assert {"Ann <ann@X>"} == history.accepted
+
+
+def test_no_address_is_parsed_where_nobody_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed_entries: list[str] = []
+    monkeypatch.setattr("mailqueue.queue.history.spelling_of", parsed_entries.append)
+    History().pending([ANN, BOB])
+
+    assert [] == parsed_entries
