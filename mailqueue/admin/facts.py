@@ -2,7 +2,6 @@
 
 # ruff: noqa: ARG002  (Django decides the signatures)
 
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
@@ -12,6 +11,7 @@ from post_office.models import Email
 
 from mailqueue.delivery.backends import canonical
 from mailqueue.ops.contents import is_hidden
+from mailqueue.ops.facts import readable_time
 from mailqueue.ops.overview import priority_name
 
 if TYPE_CHECKING:
@@ -77,16 +77,13 @@ class Facts(Admin):
         return canonical(mail.backend_alias)
 
     @admin.display(description=_("created"))
-    def created_text(self, mail: Email) -> datetime:
-        created: datetime = mail.created
-        return created
+    def created_text(self, mail: Email) -> str:
+        return readable_time(mail.created)
 
     @admin.display(description=_("scheduled for"))
-    def scheduled_text(self, mail: Email) -> datetime:
-        scheduled: datetime = mail.scheduled_time
-        return scheduled
+    def scheduled_text(self, mail: Email) -> str:
+        return readable_time(mail.scheduled_time)
 
     @admin.display(description=_("expires"))
-    def expires_text(self, mail: Email) -> datetime:
-        expires: datetime = mail.expires_at
-        return expires
+    def expires_text(self, mail: Email) -> str:
+        return readable_time(mail.expires_at)

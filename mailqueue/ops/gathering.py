@@ -17,6 +17,7 @@ from mailqueue.ops.recipients import Recipients, recipients_by_mail
 QUEUED = (STATUS.queued, STATUS.requeued)
 TIMED = frozenset({State.SCHEDULED, State.RETRYING, State.UNKNOWN})
 ARRIVED = (AttemptOutcome.SENT, AttemptOutcome.UNKNOWN)
+AT_WORK = frozenset({State.WAITING, State.SENDING})
 UNFINISHED = frozenset({State.WAITING, State.SCHEDULED, State.SENDING, State.RETRYING})
 
 Row = dict[str, Any]
@@ -25,7 +26,7 @@ Row = dict[str, Any]
 def gather(ids: Sequence[int], *, using: str) -> dict[int, Facts]:
     """Return the facts of mails as the database knows them now; what is gone is left out."""
     speaking = Attempt.objects.using(using).filter(email__in=ids).exclude(started_at=None, finished_at=None)
-    attempts = _last(speaking)
+    attempts = _last(speaking.annotate(is_late=_yes(Q(lease_until__lt=Now()))))
     rows = _rows(ids, using=using)
     around = _circumstances(rows, using=using)
     recipients = _recipients(rows, using=using)
@@ -79,7 +80,7 @@ def _arrivals(rows: Sequence[Row], *, using: str) -> dict[int, Attempt]:
 
 
 def _circumstances(rows: Sequence[Row], *, using: str) -> Circumstances:
-    unsent = {row["pk"]: row["backend_alias"] for row in rows if row["state"] == State.WAITING or _is_timed(row)}
+    unsent = {row["pk"]: row["backend_alias"] for row in rows if row["state"] in AT_WORK or _is_timed(row)}
     waiting = [row["pk"] for row in rows if row["state"] == State.WAITING]
     return circumstances_of(unsent, waiting=waiting, using=using)
 

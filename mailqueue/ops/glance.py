@@ -74,6 +74,7 @@ def tiles(found: Overview) -> list[Tile]:
         State.RETRYING: _("retrying"),
         State.SCHEDULED: _("scheduled"),
         State.FAILED: _("failed in the last 24 hours"),
+        State.PARTLY_SENT: _("partly sent in the last 24 hours"),
         State.UNKNOWN: _("outcome unknown"),
         State.HELD: _("held"),
     }
@@ -129,7 +130,7 @@ def sender_lines(found: Overview) -> list[SenderLine]:
 
 def _tile(state: State, label: str, count: Count) -> Tile:
     query = f"state={state.value}"
-    if state == State.FAILED:
+    if state in {State.FAILED, State.PARTLY_SENT}:
         query += "&changed=day"
     return Tile(state.value, query, label, readable_count(count), is_none=not count.number)
 

@@ -25,6 +25,7 @@ SHOWN = (
     State.SCHEDULED,
     State.UNKNOWN,
     State.HELD,
+    State.PARTLY_SENT,
     State.FAILED,
     State.EXPIRED,
     State.CANCELLED,
@@ -61,7 +62,8 @@ class Overview:
 
     now: datetime
     counts: dict[State, Count]
-    """Held and unknown mails are all counted; failed, expired and cancelled ones of the last 24 hours."""
+    """Held and unknown mails are all counted; partly sent, failed, expired and cancelled ones of the last
+    24 hours."""
     oldest_due_at: datetime | None
     """Since when the mail has been due that waits longest."""
     next_due_at: datetime | None

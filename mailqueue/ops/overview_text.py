@@ -13,7 +13,7 @@ from mailqueue.ops.overview import Ages, Count, Overview
 from mailqueue.ops.senders import Life, life_of
 from mailqueue.queue.counts import AGES
 
-WITHIN_A_DAY = frozenset({State.FAILED, State.EXPIRED, State.CANCELLED})
+WITHIN_A_DAY = frozenset({State.PARTLY_SENT, State.FAILED, State.EXPIRED, State.CANCELLED})
 MINUTE, HOUR, DAY = 60, 3600, 86400
 
 

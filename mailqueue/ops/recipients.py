@@ -9,6 +9,7 @@ from post_office.settings import get_override_recipients
 
 from mailqueue.delivery.outcomes import Verdict
 from mailqueue.models import Attempt
+from mailqueue.outbox.mailboxes import spelling_of
 from mailqueue.outbox.messages import Mail, load_rows, recipients_of
 from mailqueue.queue.history import History, read_histories
 
@@ -46,16 +47,21 @@ def recipients_by_mail(email_ids: Sequence[int], *, under_way: Collection[int], 
 def _everybody(mail: Mail, history: History, refusals: Mapping[str, str]) -> list[str]:
     """Return the recipients of a mail, and those of its attempts that are not among them any more."""
     own = [] if get_override_recipients() else recipients_of(mail)
-    return list(dict.fromkeys([*own, *sorted(history.accepted), *refusals]))
+    by_mailbox = {spelling_of(address): address for address in [*refusals, *sorted(history.accepted), *reversed(own)]}
+    return sorted(by_mailbox.values(), key=lambda address: own.index(address) if address in own else len(own))
 
 
 def _told(recipients: Sequence[str], history: History, refusals: Mapping[str, str], is_under_way: bool) -> Recipients:
-    others = [address for address in recipients if address not in history.accepted]
-    waiting = history.pending(recipients) if is_under_way else [one for one in others if one not in refusals]
+    answers = {spelling_of(address): answer for address, answer in refusals.items()}
+    others = history.missing(recipients)
+    if is_under_way:
+        waiting = history.pending(recipients)
+    else:
+        waiting = [address for address in others if spelling_of(address) not in answers]
     return Recipients(
-        having=[address for address in recipients if address in history.accepted],
+        having=[address for address in recipients if address not in others],
         waiting=waiting,
-        refused={address: refusals.get(address, "") for address in others if address not in waiting},
+        refused={address: answers.get(spelling_of(address), "") for address in others if address not in waiting},
     )
 
 

@@ -67,10 +67,24 @@ def _named(addresses: Sequence[str]) -> str:
 
 
 def _sending(facts: Facts) -> str:
-    if facts.attempt is None:  # it ended between the two statements
+    attempt = facts.attempt
+    if attempt is None:  # it ended between the two statements
         return _("It is being sent.")
-    words = {"sender": facts.attempt.sender, "time": readable_time(facts.attempt.started_at)}
-    return _("It has been with the sender %(sender)s since %(time)s.") % words
+    words = {"sender": attempt.sender, "time": readable_time(attempt.started_at)}
+    if not getattr(attempt, "is_late", False):
+        return _("It has been with the sender %(sender)s since %(time)s.") % words
+    words["until"] = readable_time(attempt.lease_until)
+    patterns = {
+        False: _(
+            "It was with the sender %(sender)s from %(time)s on, whose lease ended at %(until)s. The next sender that "
+            "looks takes it up. It may have arrived."
+        ),
+        True: _(
+            "It was with the sender %(sender)s from %(time)s on, whose lease ended at %(until)s, and no sender is "
+            "alive to take it up. It may have arrived."
+        ),
+    }
+    return patterns[facts.absence is not None] % words
 
 
 def _scheduled(facts: Facts) -> str:

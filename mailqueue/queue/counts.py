@@ -74,9 +74,15 @@ SELECT found.reason, count(*) FROM (
     UNION ALL
     (SELECT 'unknown' FROM mailqueue_mailstate s JOIN post_office_email e ON e.id = s.email_id
      WHERE s.reason = 'unknown' AND e.status = 1 LIMIT %(most)s)
+    UNION ALL
+    (SELECT 'partly_sent' FROM mailqueue_attempt a JOIN post_office_email e ON e.id = a.email_id
+     WHERE a.outcome = 'partly_sent' AND a.finished_at > statement_timestamp() - interval '1 day' AND e.status = 0
+       AND NOT EXISTS (SELECT FROM mailqueue_attempt later
+           WHERE later.email_id = a.email_id AND later.id > a.id AND later.finished_at IS NOT NULL)
+     LIMIT %(most)s)
 ) found GROUP BY found.reason
 """
-COUNTED_APART = ("held", "unknown")
+COUNTED_APART = ("held", "unknown", "partly_sent")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +121,9 @@ def read_domains(cursor: Any, *, most: int = MOST) -> dict[str, list[int]]:
 
 def read_stopped(cursor: Any, *, most: int = MOST) -> dict[str, tuple[int, bool]]:
     """Return how many mails are stopped, by reason, and whether there may be more: what is held or unknown, and what
-    failed, expired or was cancelled within a day."""
+    failed, expired, was cancelled, or ended as partly sent, within a day."""
     cursor.execute(STOPPED, {"most": most})
-    counts = {reason.value: 0 for reason in StopReason} | dict(cursor.fetchall())
+    counts = {reason.value: 0 for reason in StopReason} | {"partly_sent": 0} | dict(cursor.fetchall())
     recent = sum(count for reason, count in counts.items() if reason not in COUNTED_APART)
     return {
         reason: (count, (count if reason in COUNTED_APART else recent) >= most) for reason, count in counts.items()

@@ -14,6 +14,7 @@ from mailqueue.admin import paginator
 from mailqueue.admin.paginator import CappedCount, CappedPaginator
 from mailqueue.delivery.backends import canonical
 from mailqueue.models import StopReason
+from tests.support.plans import rows_read
 from tests.support.situations import SITUATIONS, make_mail
 
 pytestmark = pytest.mark.django_db
@@ -43,22 +44,6 @@ def counting(client: Client, query: dict[str, Any]) -> list[str]:
     with CaptureQueriesContext(connection) as captured:
         assert client.get(reverse(LIST), query).status_code == 200
     return [entry["sql"] for entry in captured if "LIMIT 10001" in entry["sql"]]
-
-
-def rows_read(statement: str) -> int:
-    """How many rows of mails a statement reads, by what the plan says after it has run."""
-    with connection.cursor() as cursor:
-        cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}")
-        (plan,) = cursor.fetchone()[0]
-    return sum(
-        node["Actual Rows"] * node["Actual Loops"] + node.get("Rows Removed by Filter", 0)
-        for node in nodes(plan["Plan"])
-        if node.get("Relation Name") == "post_office_email"
-    )
-
-
-def nodes(node: dict[str, Any]) -> list[dict[str, Any]]:
-    return [node, *(below for child in node.get("Plans", ()) for below in nodes(child))]
 
 
 @pytest.fixture

@@ -11,14 +11,15 @@ from django.utils import timezone
 from post_office.models import PRIORITY, STATUS, Email
 
 from mailqueue.delivery.backends import canonical, configured_aliases
-from mailqueue.models import BackendHealth, MailState, StopReason
+from mailqueue.models import Attempt, AttemptOutcome, BackendHealth, MailState, StopReason
 from mailqueue.ops import overview as module
 from mailqueue.ops.overview import SHOWN, Overview, ages_by_domain
-from mailqueue.ops.states import State, states_of
+from mailqueue.ops.states import State, state_of, states_of
 from mailqueue.queue import counts, positions
 from mailqueue.queue.counts import AGES
 from mailqueue.queue.orders import requeue
-from tests.support.situations import SITUATIONS, make_mail, stop_mail
+from tests.support.plans import rows_read
+from tests.support.situations import SITUATIONS, make_attempt, make_mail, stop_mail
 
 pytestmark = pytest.mark.django_db
 MOST_STATEMENTS = 8
@@ -68,6 +69,15 @@ def test_a_count_that_was_not_finished_says_so(monkeypatch: pytest.MonkeyPatch) 
     assert [(2, True), (1, False)] == [
         (found[state].number, found[state].is_at_least) for state in (State.WAITING, State.SCHEDULED)
     ]
+
+
+def test_a_mail_that_ended_as_partly_sent_today_is_counted_until_the_others_have_it() -> None:
+    today, yesterday, mended = (SITUATIONS["partly sent"][0]() for _ in range(3))
+    Attempt.objects.filter(email=yesterday.pk).update(finished_at=timezone.now() - timedelta(hours=25))
+    make_attempt(mended, AttemptOutcome.SENT)
+
+    assert {State.PARTLY_SENT: 1} == numbers(overview())
+    assert state_of(today).state == State.PARTLY_SENT
 
 
 def test_the_oldest_mail_is_the_one_that_has_been_due_for_longest() -> None:
@@ -203,20 +213,6 @@ def fill(count: int, **columns: Any) -> None:
                    '' FROM generate_series(1, %(count)s)""",
             {"count": count, "scheduled_time": None, "status": STATUS.queued, **columns},
         )
-
-
-def rows_read(statement: str, given: dict[str, Any]) -> float:
-    with connection.cursor() as cursor:
-        cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", given)
-        (plan,) = cursor.fetchone()[0]
-    return _rows(plan["Plan"])
-
-
-def _rows(node: dict[str, Any]) -> float:
-    own = 0.0
-    if node.get("Relation Name") == "post_office_email":
-        own = (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
-    return own + sum(_rows(child) for child in node.get("Plans", []))
 
 
 @pytest.mark.parametrize("statement", ["LANES", "DOMAINS"])

@@ -443,6 +443,37 @@ def test_recipients_that_can_not_be_read_are_not_told() -> None:
     assert state_of(mail).detail == "Some recipients have it, others were refused for good."
 
 
+@pytest.mark.parametrize(
+    ("has_sender", "words"),
+    [
+        (
+            True,
+            "lease ended at 2026-11-21 08:00:00. The next sender that looks takes it up. It may have arrived.",
+        ),
+        (
+            False,
+            "lease ended at 2026-11-21 08:00:00, and no sender is alive to take it up. It may have arrived.",
+        ),
+    ],
+)
+def test_a_mail_whose_sender_let_its_lease_end_is_not_said_to_be_with_it(has_sender: bool, words: str) -> None:
+    mail = make_mail()
+    make_attempt(mail, lease_until=SEEN_AT)
+    if not has_sender:
+        SenderProcess.objects.all().delete()
+
+    assert state_of(mail).detail.endswith(words)
+
+
+def test_who_has_a_mail_is_told_by_the_mailbox_whatever_the_row_calls_it() -> None:
+    mail = SITUATIONS["partly sent"][0]()
+    Email.objects.filter(pk=mail.pk).update(to=["Ann <ann@example.com>"], cc=["Bob <bob@EXAMPLE.com>"])
+
+    assert state_of(mail).detail.endswith(
+        "These have it: Ann <ann@example.com>. These were refused: Bob <bob@EXAMPLE.com> (550 5.1.1 no such user)."
+    )
+
+
 MAY_BE_THERE = "It may have arrived: how the attempt at 2026-11-21 08:00:00 ended is unknown."
 
 

@@ -106,6 +106,22 @@ def carried_out(sql: str, parameters: Parameters, *, is_generic: bool = False) -
     return Plan(list(_scans(root)), root["Shared Hit Blocks"] + root["Shared Read Blocks"])
 
 
+def rows_read(sql: str, parameters: Parameters | None = None) -> float:
+    """Run a statement and return how many rows of mails it read, wanted or not."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", parameters)
+        (found,) = cursor.fetchone()
+    root = (json.loads(found) if isinstance(found, str) else found)[0]["Plan"]
+    return _rows(root)
+
+
+def _rows(node: dict[str, Any]) -> float:
+    own = 0.0
+    if node.get("Relation Name") == EMAILS:
+        own = (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
+    return own + sum(_rows(child) for child in node.get("Plans", ()))
+
+
 def _scans(node: dict[str, Any]) -> Iterator[Node]:
     if "Relation Name" in node and "Scan" in node["Node Type"]:
         yield Node(
