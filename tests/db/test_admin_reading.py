@@ -462,7 +462,8 @@ def test_a_header_that_can_not_be_decoded_is_no_reason_to_hide_the_others(admin_
     preview = get(admin_client, PREVIEW, mail.pk)
 
     assert (200, True) == (preview.status_code, "Hi" in preview.text)
-    assert "<td>=?utf-8?b?a?=</td>" in get(admin_client, PAGE, mail.pk).content.decode()
+    # Newer Djangos read what looks encoded when they write it.
+    assert re.search(r"X-Ref</th><td>(=\?utf-8\?b\?a\?=|a)</td>", get(admin_client, PAGE, mail.pk).content.decode())
 
 
 def test_a_part_that_can_not_be_decoded_is_no_reason_to_hide_the_others(admin_client: Client) -> None:

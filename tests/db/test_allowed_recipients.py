@@ -28,7 +28,7 @@ from mailqueue.sender.jobs import Job, Lease
 from mailqueue.sender.options import Options
 from mailqueue.sender.plan import Plan
 from mailqueue.sender.turn import Turn
-from mailqueue.testing import drain
+from mailqueue.testing import drain, queueing
 from mailqueue.testing.smtp_server import SmtpServer
 from tests.support.mails import SENDER, claimed, make_mail, turn
 
@@ -191,9 +191,8 @@ def test_a_test_mail_to_anybody_else_is_refused_before_it_is_queued() -> None:
     assert 0 == Email.objects.count()
 
 
-def test_a_drain_of_a_test_holds_as_a_sender_does(settings: Settings) -> None:
-    with SmtpServer() as server:
-        settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", server.port
+def test_a_drain_of_a_test_holds_as_a_sender_does() -> None:
+    with SmtpServer() as server, queueing(server=server):
         held, sent = make_mail(to=["joe@example.net"]), make_mail()
         drain()
 

@@ -187,6 +187,20 @@ def test_umlauts_before_the_at_sign_excuse_nothing_else(mailbox: str) -> None:
     assert ValueError in queued([message(bcc=[mailbox])]).__mro__  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("field", [{"to": ["=?utf-8?q?=FC?=ü"]}, {"subject": "=?utf-8?q?=FC?=ü"}])
+def test_what_looks_encoded_is_serialised_to_be_sure(field: dict[str, Any]) -> None:
+    serialised_count = 0
+
+    def serialise() -> bytes:
+        nonlocal serialised_count
+        serialised_count += 1
+        return b""
+
+    check_content(message(**field), serialise=serialise)
+
+    assert 1 == serialised_count
+
+
 def test_a_message_that_is_surely_fine_is_not_serialised() -> None:
     for fields in (
         {},

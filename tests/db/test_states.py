@@ -280,7 +280,7 @@ def test_what_waits_for_a_backend_is_not_asked_for_its_place() -> None:
         ({"seen_at": SEEN_AT}, "It is due, but no sender is alive since 2026-11-21 08:00:00."),
         ({"ended_at": SEEN_AT, "seen_at": SEEN_AT}, "It is due, but no sender is alive since 2026-11-21 08:00:00."),
         ({"backends": ["newsletter"]}, "It is due, but no sender is alive. To start one: python manage.py send_q"),
-        ({"backends": ["default"]}, "It is due: the next free sender takes it."),
+        ({"backends": [canonical("")]}, "It is due: the next free sender takes it."),
     ],
 )
 def test_a_mail_that_nobody_would_send_says_so(sender: SenderProcess, fields: dict[str, Any], words: str) -> None:
@@ -379,7 +379,7 @@ def test_more_than_anybody_counts_is_said_to_be_more(monkeypatch: pytest.MonkeyP
 
 
 def test_the_names_of_one_backend_are_one_queue() -> None:
-    mail = make_mail(backend_alias="default")
+    mail = make_mail(backend_alias=canonical(""))
     queue_before(mail, priority=3, count=1)
 
     assert state_of(mail).detail == "It is due, behind 1 mail of higher priority."
