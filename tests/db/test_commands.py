@@ -33,6 +33,15 @@ def run(command: str, *arguments: Any, **options: Any) -> str:
     return out.getvalue()
 
 
+def fail(command: str, *arguments: Any, **options: Any) -> str:
+    """Run a command that exits with 1, and return what it printed, its last words included."""
+    out = StringIO()
+    with pytest.raises(CommandError) as raised:
+        call_command(command, *map(str, arguments), stdout=out, stderr=out, **options)
+    assert raised.value.returncode == 1
+    return f"{out.getvalue()}{raised.value}\n"
+
+
 def in_state(state: State) -> Email:
     return next(make for make, is_in in SITUATIONS.values() if is_in == state)()
 
@@ -241,7 +250,7 @@ class TestRequeue:
             return "yes"
 
         monkeypatch.setattr(builtins, "input", sent_meanwhile)
-        run("mailqueue_requeue", asked.pk, other.pk)
+        fail("mailqueue_requeue", asked.pk, other.pk)
 
         assert [asked.pk] == list(Email.objects.filter(status=STATUS.queued).values_list("pk", flat=True))
 
@@ -278,7 +287,7 @@ class TestRequeue:
             return found
 
         monkeypatch.setattr(mailqueue_requeue, "could_come_twice", look)
-        run("mailqueue_requeue", mail.pk)
+        fail("mailqueue_requeue", mail.pk)
 
         assert State.SENT == state_of(mail).state
 
@@ -296,14 +305,25 @@ class TestRequeue:
 
     def test_what_was_left_as_it_is_is_explained(self) -> None:
         mail = in_state(State.SENDING)
-        text = run("mailqueue_requeue", mail.pk)
+        text = fail("mailqueue_requeue", mail.pk)
 
         assert f"{mail.pk} was left as it is: it is sending" in text
 
-    def test_a_number_without_a_mail_is_told(self) -> None:
-        text = run("mailqueue_requeue", 4711, "9" * 30)
+    @pytest.mark.parametrize("is_dry_run", [False, True])
+    def test_a_number_without_a_mail_is_told_and_an_error(self, is_dry_run: bool) -> None:
+        text = fail("mailqueue_requeue", 4711, "9" * 30, dry_run=is_dry_run)
 
         assert [True, True] == [f"There is no mail with the number {number}." in text for number in (4711, "9" * 30)]
+
+    def test_what_can_be_queued_is_queued_before_the_rest_is_an_error(self) -> None:
+        failed, sending = in_state(State.FAILED), in_state(State.SENDING)
+        text = fail("mailqueue_requeue", 4711, sending.pk, failed.pk)
+
+        assert State.WAITING == state_of(failed).state
+        assert "Not queued again, of the mails that were asked for: 2." in text
+
+    def test_a_state_that_no_mail_is_in_is_no_error(self) -> None:
+        assert "0 of 0 mails" in run("mailqueue_requeue", state="failed")
 
     @pytest.mark.parametrize(
         "options",

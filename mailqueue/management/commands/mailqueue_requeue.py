@@ -22,6 +22,7 @@ REQUEUABLE = (State.FAILED, State.UNKNOWN, State.HELD, State.CANCELLED, State.PA
 class Command(QueueCommand):
     help = (
         "Queue mail again; it is sent as soon as a sender is free. Asks first where somebody could get a mail twice. "
+        "Exits with 1 where mail that was asked for is not there or was left as it is. "
         "Examples: mailqueue_requeue 1204 1205; mailqueue_requeue --state failed --backend default --dry-run"
     )
 
@@ -36,19 +37,22 @@ class Command(QueueCommand):
         using = router.db_for_write(Email)
         ids = _chosen(options, using=using)
         states = states_by_id(ids, using=using)
-        for missing in (pk for pk in options["ids"] if pk not in states):
-            self.stderr.write(f"There is no mail with the number {missing}.")
+        missing = [pk for pk in ids if pk not in states]
+        for pk in missing:
+            self.stderr.write(f"There is no mail with the number {pk}.")
         up_to = newest_attempt(using=using)
         twice = sorted(could_come_twice(states, using=using))
         if options["dry_run"]:
             self._warn(twice, using=using)
             self.stdout.write(f"{len(states):,} would be queued again, unless something keeps them from it.")
-            return
+            return _check(missing)
         if twice and not options["yes"]:
             self._ask(twice, using=using)
         done = requeue(states, agreed=None if options["yes"] else Agreement(set(twice), up_to), using=using)
         self.stdout.write(f"{len(done):,} of {len(ids):,} mails were queued again.")
-        self._explain(sorted(states.keys() - set(done)), using=using)
+        left = sorted(states.keys() - set(done))
+        self._explain(left, using=using)
+        return _check([*missing, *left])
 
     def _ask(self, twice: Sequence[int], *, using: str) -> None:
         self._warn(twice, using=using)
@@ -73,6 +77,11 @@ class Command(QueueCommand):
             self.stdout.write(f"  {reach.mail.pk} was left as it is: {_why_left(reach)}")
         if len(left) > LISTED_COUNT:
             self.stdout.write(f"  and {len(left) - LISTED_COUNT:,} more")
+
+
+def _check(left: Sequence[int]) -> None:
+    if left:
+        raise CommandError(f"Not queued again, of the mails that were asked for: {len(left):,}.")
 
 
 def _why_left(reach: Reach) -> str:
