@@ -11,6 +11,7 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.utils import timezone
 from post_office.models import STATUS, Email
+from pytest_django import Settings
 
 from mailqueue.delivery.backends import canonical
 from mailqueue.management import user
@@ -207,7 +208,7 @@ class TestRequeue:
         text = run("mailqueue_requeue", mail.pk)
         mail.refresh_from_db()
 
-        assert (STATUS.queued, "1 of 1 mails were queued again.") == (mail.status, text.strip())
+        assert (STATUS.queued, "1 of 1 mail was queued again.") == (mail.status, text.strip())
 
     def test_all_mail_in_a_state_is_queued_again(self) -> None:
         mails = [in_state(State.HELD) for _ in range(3)]
@@ -320,7 +321,7 @@ class TestRequeue:
         text = fail("mailqueue_requeue", 4711, sending.pk, failed.pk)
 
         assert State.WAITING == state_of(failed).state
-        assert "Not queued again, of the mails that were asked for: 2." in text
+        assert "2 mails that were asked for were not queued again." in text
 
     def test_a_state_that_no_mail_is_in_is_no_error(self) -> None:
         assert "0 of 0 mails" in run("mailqueue_requeue", state="failed")
@@ -422,3 +423,54 @@ class TestSendTest:
             run("mailqueue_send_test", *arguments, **options)
 
         assert not Email.objects.exists()
+
+
+class TestLanguages:
+    @pytest.fixture(autouse=True)
+    def chinese(self, settings: Settings) -> None:
+        settings.LANGUAGE_CODE = "zh-hans"
+
+    @pytest.mark.parametrize(
+        ("command", "arguments"),
+        [
+            ("mailqueue_requeue", ["--state", "failed"]),
+            ("mailqueue_requeue", ["--state", "failed", "--dry-run"]),
+            ("mailqueue_pause", ["--all"]),
+            ("mailqueue_resume", ["--all"]),
+            ("mailqueue_forget", ["ann@example.com", "--dry-run"]),
+            ("mailqueue_forget", ["ann@example.com", "--yes"]),
+            ("cleanup_mail", []),
+        ],
+    )
+    def test_what_is_printed_is_in_the_language_of_the_settings(self, command: str, arguments: list[str]) -> None:
+        in_state(State.FAILED)
+        in_state(State.SENT)
+        lines = run(command, *arguments).splitlines()
+
+        assert [] == [line for line in lines if line.isascii()]
+
+    @pytest.mark.parametrize(
+        ("command", "arguments"),
+        [
+            ("mailqueue_requeue", ["4711"]),
+            ("mailqueue_requeue", []),
+            ("mailqueue_show", ["4711"]),
+            ("mailqueue_show", ["nobody@example.net"]),
+            ("mailqueue_pause", []),
+            ("mailqueue_resume", ["nowhere"]),
+            ("mailqueue_send_test", ["me@example.com", "--timeout", "0.1"]),
+            ("mailqueue_send_test", ["me@example.com", "--backend", "nowhere"]),
+            ("mailqueue_forget", ["ann"]),
+            ("cleanup_mail", ["--days", "-1"]),
+        ],
+    )
+    def test_what_is_wrong_is_said_in_it_too(self, command: str, arguments: list[str]) -> None:
+        lines = fail(command, *arguments).splitlines()
+
+        assert [] == [line for line in lines if line.isascii()]
+
+    def test_json_is_english(self) -> None:
+        mail = in_state(State.SENT)
+        mails, queue = run("mailqueue_show", mail.pk, json=True), run("mailqueue_status", json=True)
+
+        assert (True, True) == (json.loads(mails)["detail"].isascii(), '"Mail flows."' in queue)

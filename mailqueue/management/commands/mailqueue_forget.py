@@ -2,20 +2,21 @@
 
 from argparse import ArgumentParser
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from django.core.management.base import CommandError
 from django.db import router
+from django.utils.translation import gettext, ngettext
 from post_office.models import Email
 
 from mailqueue.management.command import QueueCommand
+from mailqueue.management.talk import LISTED_COUNT, agree, and_more
 from mailqueue.management.user import system_user
 from mailqueue.outbox.person import FORGOTTEN, Person
 from mailqueue.queue.forget import Fate, Forgotten, forget, survey
 from mailqueue.queue.redact import redact_admin_log, redact_backends
 
-LISTED_COUNT = 20
 DONE_WITH = (Fate.DELETED, Fate.REDACTED)
 
 
@@ -38,11 +39,11 @@ class Command(QueueCommand):
         person, using = _person(options["addresses"]), router.db_for_write(Email)
         fates = survey(person, using=using)
         chosen = (*DONE_WITH, Fate.UNSENT) if options["unsent"] else DONE_WITH
-        self._tell(fates, with_unsent=options["unsent"])
+        self._tell(person, fates, with_unsent=options["unsent"])
         if options["dry_run"]:
             return
         if not options["yes"]:
-            self._ask()
+            agree(gettext('Nothing of it can be undone. Type "yes" to forget:'))
         done = Forgotten(left={email_id: fate for email_id, fate in fates.items() if fate not in chosen})
         wanted = fates.keys() - done.left.keys()
         for part in forget(person, wanted, with_unsent=options["unsent"], by=system_user(), using=using):
@@ -50,41 +51,67 @@ class Command(QueueCommand):
             done.redacted += part.redacted
             done.left |= part.left
         redact_backends(person, using=using)
-        entry_count = redact_admin_log(person)
-        self.stdout.write(
-            f"Deleted {done.deleted:,} mails, emptied {done.redacted:,} others, in which {FORGOTTEN} stands now, and "
-            f"changed {entry_count:,} entries of the admin's log."
-        )
+        for line in _done(done, entry_count=redact_admin_log(person)):
+            self.stdout.write(line)
         self._explain(done.left)
 
-    def _tell(self, fates: Mapping[int, Fate], *, with_unsent: bool) -> None:
+    def _tell(self, person: Person, fates: Mapping[int, Fate], *, with_unsent: bool) -> None:
         counts = Counter(fates.values())
-        self.stdout.write("Mail that names this address:" if fates else "No mail names this address.")
+        self.stdout.write(_heading(person) if fates else _none(person))
         for fate in Fate:
             if counts[fate]:
-                told = f"{fate}: it is cancelled and deleted" if fate == Fate.UNSENT and with_unsent else fate
+                is_cancelled = fate == Fate.UNSENT and with_unsent
+                told = gettext("it may still be sent: it is cancelled and deleted") if is_cancelled else fate.label
                 self.stdout.write(f"  {counts[fate]:,}: {told}")
-
-    def _ask(self) -> None:
-        try:
-            answer = input('Nothing of it can be undone. Type "yes" to forget: ')
-        except EOFError:
-            answer = ""
-        if answer.strip() != "yes":
-            raise CommandError("Nothing was done. Give --yes where nobody can be asked.")
 
     def _explain(self, left: Mapping[int, Fate]) -> None:
         for email_id in sorted(left)[:LISTED_COUNT]:
-            self.stdout.write(f"  mail {email_id} was left as it is: {left[email_id]}")
-        if len(left) > LISTED_COUNT:
-            self.stdout.write(f"  and {len(left) - LISTED_COUNT:,} more")
+            words = {"mail": email_id, "reason": left[email_id].label}
+            self.stdout.write("  " + gettext("mail %(mail)d was left as it is: %(reason)s") % words)
+        for line in and_more(len(left)):
+            self.stdout.write(line)
         if left:
-            hint = " --unsent deletes what goes to nobody else." if Fate.UNSENT in left.values() else ""
-            raise CommandError(f"{len(left):,} mails that name this address were left.{hint}")
+            raise CommandError(" ".join(_left(left)))
 
 
 def _person(addresses: Iterable[str]) -> Person:
     try:
         return Person(addresses)
     except ValueError as error:
-        raise CommandError(f"{error} Give whole addresses, like jane@example.com.") from error
+        raise CommandError(
+            gettext("%(error)s Give whole addresses, like jane@example.com.") % {"error": error}
+        ) from error
+
+
+def _heading(person: Person) -> str:
+    return ngettext("Mail that names this address:", "Mail that names these addresses:", len(person.addresses))
+
+
+def _none(person: Person) -> str:
+    return ngettext("No mail names this address.", "No mail names these addresses.", len(person.addresses))
+
+
+def _done(done: Forgotten, *, entry_count: int) -> Iterator[str]:
+    pattern = ngettext("Deleted %(count)s mail.", "Deleted %(count)s mails.", done.deleted)
+    yield pattern % {"count": f"{done.deleted:,}"}
+    pattern = ngettext(
+        "Emptied %(count)s other mail, in which %(stand_in)s stands now.",
+        "Emptied %(count)s other mails, in which %(stand_in)s stands now.",
+        done.redacted,
+    )
+    yield pattern % {"count": f"{done.redacted:,}", "stand_in": FORGOTTEN}
+    pattern = ngettext(
+        "Changed %(count)s entry of the admin's log.", "Changed %(count)s entries of the admin's log.", entry_count
+    )
+    yield pattern % {"count": f"{entry_count:,}"}
+
+
+def _left(left: Mapping[int, Fate]) -> Iterator[str]:
+    pattern = ngettext(
+        "%(count)s mail that names the address was left.",
+        "%(count)s mails that name the address were left.",
+        len(left),
+    )
+    yield pattern % {"count": f"{len(left):,}"}
+    if Fate.UNSENT in left.values():
+        yield gettext("--unsent deletes what goes to nobody else.")

@@ -4,6 +4,7 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.db import router
+from django.utils.translation import gettext as _
 from post_office.models import Email
 
 from mailqueue.management.backends import add_backends, chosen_backends
@@ -22,8 +23,9 @@ class Command(QueueCommand):
         add_backends(parser)
         parser.add_argument("--note", default="", metavar="TEXT", help="why; shown wherever somebody asks")
 
-    def handle(self, *_: Any, **options: Any) -> None:
+    def handle(self, *_args: Any, **options: Any) -> None:
         using = router.db_for_write(Email)
         for alias in chosen_backends(options):
             is_new = pause(alias, by=system_user(), note=options["note"], using=using)
-            self.stdout.write(f"{alias}: {'paused' if is_new else 'was paused already'}")
+            told = _("%(backend)s: paused") if is_new else _("%(backend)s: was paused already")
+            self.stdout.write(told % {"backend": alias})
