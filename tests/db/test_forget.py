@@ -370,10 +370,41 @@ def test_what_is_no_address_is_refused() -> None:
     assert "exit 1: 'ann' is not an email address." in run("ann")
 
 
-def test_nobody_of_that_name_is_no_error() -> None:
-    text = run(ANN)
+@pytest.mark.parametrize("is_dry_run", [False, True])
+def test_who_is_named_nowhere_is_not_asked_about_and_no_error(
+    is_dry_run: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(builtins, "input", unasked)
 
-    assert ("No mail names this address." in text, "exit" in text) == (True, False)
+    assert "No mail names this address.\nThere is nothing to do.\n" == run(ANN, yes=False, dry_run=is_dry_run)
+
+
+def test_traces_beside_mail_are_told_before_it_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    RefusedFrom.objects.create(backend="default", from_email=ANN, refused_at=timezone.now())
+    RefusedFrom.objects.create(backend="default", from_email=BOB, reply=f"not {ANN}", refused_at=timezone.now())
+    BackendHealth.objects.create(alias="default", shut_reason=f"auth: {ANN} has no password")
+    BackendHealth.objects.create(alias="other", shut_reason="somebody else")
+    an_entry(f"for {ANN}")
+    monkeypatch.setattr(builtins, "input", lambda _: "no")
+    lines = run(ANN, yes=False).splitlines()
+
+    assert ["No mail names this address.", "What names it beside mail:", "  2", "  1", "  1"] == [
+        line.partition(": ")[0] for line in lines[:5]
+    ]
+    assert "exit 1: Nothing was done. Give --yes where nobody can be asked." == lines[5]
+
+
+def test_where_all_mail_must_be_left_nobody_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(builtins, "input", unasked)
+    mail = make_mail(to=ANN)
+    text = run(ANN, yes=False)
+
+    assert ({mail.pk}, True) == (left(), "There is nothing to do now." in text)
+    assert "exit 1: 1 mail that names the address was left." in text
+
+
+def unasked(question: str) -> str:
+    raise AssertionError(question)
 
 
 def test_the_admins_log_names_him_no_more() -> None:
@@ -407,7 +438,7 @@ def test_without_an_admin_there_is_no_log_of_it(settings: Settings, monkeypatch:
     an_entry(ANN)
     monkeypatch.setattr("mailqueue.queue.redact.apps.is_installed", lambda _name: False)
 
-    assert "Changed 0 entries" in run(ANN)
+    assert "There is nothing to do." in run(ANN)
 
 
 def test_what_servers_said_of_him_goes_and_so_does_a_refused_sender() -> None:

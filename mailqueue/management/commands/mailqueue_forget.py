@@ -2,7 +2,7 @@
 
 from argparse import ArgumentParser
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from django.core.management.base import CommandError
@@ -15,7 +15,7 @@ from mailqueue.management.talk import LISTED_COUNT, agree, and_more
 from mailqueue.management.user import system_user
 from mailqueue.outbox.person import FORGOTTEN, Person
 from mailqueue.queue.forget import Fate, Forgotten, forget, survey
-from mailqueue.queue.redact import redact_admin_log, redact_backends
+from mailqueue.queue.redact import Beside, count_beside, redact_admin_log, redact_backends
 
 DONE_WITH = (Fate.DELETED, Fate.REDACTED)
 
@@ -40,24 +40,39 @@ class Command(QueueCommand):
         fates = survey(person, using=using)
         chosen = (*DONE_WITH, Fate.UNSENT) if options["unsent"] else DONE_WITH
         self._tell(person, fates, with_unsent=options["unsent"])
-        if options["dry_run"]:
-            return
-        if not options["yes"]:
-            agree(gettext('Nothing of it can be undone. Type "yes" to forget:'))
+        beside = count_beside(person, using=using)
+        for line in _beside(beside):
+            self.stdout.write(line)
         done = Forgotten(left={email_id: fate for email_id, fate in fates.items() if fate not in chosen})
         wanted = fates.keys() - done.left.keys()
-        for part in forget(person, wanted, with_unsent=options["unsent"], by=system_user(), using=using):
+        is_all_left = not (wanted or beside)
+        if is_all_left:
+            self.stdout.write(gettext("There is nothing to do now.") if fates else gettext("There is nothing to do."))
+        if options["dry_run"]:
+            return
+        if not (is_all_left or options["yes"]):
+            agree(gettext('Nothing of it can be undone. Type "yes" to forget:'))
+        if not is_all_left:
+            self._forget(person, wanted, done, using=using, with_unsent=options["unsent"])
+        self._explain(done.left)
+
+    def _forget(
+        self, person: Person, wanted: Collection[int], done: Forgotten, *, using: str, with_unsent: bool
+    ) -> None:
+        for part in forget(person, wanted, with_unsent=with_unsent, by=system_user(), using=using):
             done.deleted += part.deleted
             done.redacted += part.redacted
             done.left |= part.left
         redact_backends(person, using=using)
         for line in _done(done, entry_count=redact_admin_log(person)):
             self.stdout.write(line)
-        self._explain(done.left)
 
     def _tell(self, person: Person, fates: Mapping[int, Fate], *, with_unsent: bool) -> None:
         counts = Counter(fates.values())
-        self.stdout.write(_heading(person) if fates else _none(person))
+        if not fates:
+            self.stdout.write(_none(person))
+            return
+        self.stdout.write(_heading(person))
         for fate in Fate:
             if counts[fate]:
                 is_cancelled = fate == Fate.UNSENT and with_unsent
@@ -89,6 +104,21 @@ def _heading(person: Person) -> str:
 
 def _none(person: Person) -> str:
     return ngettext("No mail names this address.", "No mail names these addresses.", len(person.addresses))
+
+
+def _beside(beside: Beside) -> Iterator[str]:
+    if not beside:
+        return
+    yield gettext("What names it beside mail:")
+    if beside.refused_count:
+        told = gettext("sender addresses that a mail server refuses: they go, or what the server said of them changes")
+        yield f"  {beside.refused_count:,}: {told}"
+    if beside.backend_count:
+        told = gettext("backends of which a server or somebody's note says it: the address is taken out of that")
+        yield f"  {beside.backend_count:,}: {told}"
+    if beside.entry_count:
+        told = gettext("entries of the admin's log: the address is taken out of them")
+        yield f"  {beside.entry_count:,}: {told}"
 
 
 def _done(done: Forgotten, *, entry_count: int) -> Iterator[str]:
