@@ -1,5 +1,8 @@
 """What the commands for people have in common: where the database keeps them from working, they say what to do."""
 
+import os
+import sys
+from signal import SIGPIPE
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
@@ -14,9 +17,24 @@ OTHER_TABLES = ("42P01", "42703")
 AWAY_CLASSES = ("08", "28", "3D", "57")
 """SQLSTATE classes: connection, authorization, no such database, being stopped."""
 
+CLOSED_PIPE = 128 + SIGPIPE
+"""What a shell says of a program that was ended by a pipe without a reader."""
+
 
 class QueueCommand(BaseCommand):
     """Works on the tables of mail. Where they are missing, or the database is away, it exits with 1 and says so."""
+
+    def run_from_argv(self, argv: list[str]) -> None:
+        """Run as Django does. When nobody reads on (`| head`), end without a word, as other programs do."""
+        try:
+            try:
+                super().run_from_argv(argv)
+            finally:
+                sys.stdout.flush()
+        except BrokenPipeError:
+            # What is left to print goes nowhere, or the interpreter would complain when it ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(CLOSED_PIPE)
 
     def execute(self, *args: Any, **options: Any) -> str | None:
         using = router.db_for_write(Email)

@@ -2,6 +2,7 @@
 
 import builtins
 import json
+import re
 from datetime import timedelta
 from io import StringIO
 from typing import Any
@@ -21,7 +22,9 @@ from mailqueue.management.commands import (
     mailqueue_status,
 )
 from mailqueue.models import Attempt, AttemptOutcome, BackendHealth, MailOptions, SenderProcess, SendingMinute
+from mailqueue.ops.backends import Backend
 from mailqueue.ops.states import MailStatus, State, state_of
+from mailqueue.ops.waiting_sentences import why_paused
 from mailqueue.queue import orders
 from tests.support.situations import SITUATIONS, make_attempt, make_mail
 
@@ -63,6 +66,11 @@ class TestStatus:
         words = "waiting", "failed", "host-a/1", canonical(""), "Mail flows."
 
         assert [] == [word for word in words if word not in text]
+
+    def test_it_says_in_which_time_zone_its_times_are(self, settings: Settings) -> None:
+        settings.TIME_ZONE = "Asia/Shanghai"
+
+        assert re.match(r"Queue at \d{4}-\d\d-\d\d \d\d:\d\d:\d\d CST \(\+0800\)\n", run("mailqueue_status"))
 
     @pytest.mark.parametrize(("is_ended", "says_so"), [(False, False), (True, True)])
     def test_it_says_when_nobody_is_sending(self, is_ended: bool, says_so: bool) -> None:
@@ -159,6 +167,13 @@ class TestShow:
         make_attempt(mail, AttemptOutcome.SENT, recipients=recipients, reply="queued as 1A2B")
 
         assert "queued as 1A2B" in run("mailqueue_show", mail.pk)
+
+    def test_it_says_once_in_which_time_zone_its_times_are(self, settings: Settings) -> None:
+        settings.TIME_ZONE = "Asia/Shanghai"
+        text = run("mailqueue_show", make_mail().pk, make_mail().pk)
+
+        assert "Times are in the time zone Asia/Shanghai, now CST (+0800)." == text.splitlines()[-1]
+        assert 1 == text.count("time zone")
 
     def test_the_past_is_not_what_comes_next(self) -> None:
         mail = make_mail(status=STATUS.sent, scheduled_time=timezone.now() - timedelta(hours=1))
@@ -343,12 +358,13 @@ class TestRequeue:
 class TestPauseAndResume:
     def test_a_backend_is_paused_with_a_name_and_a_note_and_resumed(self) -> None:
         alias = canonical("")
-        first, again = run("mailqueue_pause", alias, note="why"), run("mailqueue_pause", alias, note="other")
+        first, second = run("mailqueue_pause", alias, note="why"), run("mailqueue_pause", alias, note="other")
         row = BackendHealth.objects.get(alias=alias)
-        told = first, again, run("mailqueue_resume", alias), run("mailqueue_resume", alias)
+        told = first, second, run("mailqueue_resume", alias), run("mailqueue_resume", alias)
 
         assert ("why", True) == (row.pause_note, bool(row.paused_by))
-        ends = "paused", "was paused already", "resumed", "was not paused"
+        again = f"nothing changed, it is {why_paused(Backend(row, timezone.now()))} already"
+        ends = "paused", again, "resumed", "was not paused"
         assert [f"{alias}: {end}\n" for end in ends] == [*told]
         assert BackendHealth.objects.get(alias=alias).paused_at is None
 

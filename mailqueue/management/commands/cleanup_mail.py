@@ -12,7 +12,7 @@ from post_office.models import Email
 
 from mailqueue.conf import MOST_DAYS
 from mailqueue.management.command import QueueCommand
-from mailqueue.ops.facts import readable_time
+from mailqueue.ops.facts import readable_time, zone_of
 from mailqueue.queue.enqueue import database_time
 from mailqueue.queue.purge import ENDINGS, purge, purge_attachments
 
@@ -41,7 +41,7 @@ class Command(QueueCommand):
         )
         attachments = sum(purge_attachments(using=using, batch=batch)) if options["delete_attachments"] else 0
         count, kept = sum(one.count for one in purged), sum(one.kept for one in purged)
-        self._tell(count, attachments, before=readable_time(before))
+        self._tell(count, attachments, before=f"{readable_time(before)} {zone_of(before)}")
         if kept:
             pattern = ngettext(
                 "%(count)s mail was kept: rows of other apps refer to it.",

@@ -8,12 +8,14 @@ from typing import Any
 
 from django.core.management.base import CommandError
 from django.db import router
+from django.utils.timezone import get_current_timezone_name, now
 from django.utils.translation import gettext as _
 from django.utils.translation import override
 from post_office.models import Email
 
 from mailqueue.management.arguments import positive
 from mailqueue.management.command import QueueCommand
+from mailqueue.ops.facts import zone_of
 from mailqueue.ops.mail_json import mail_as_json
 from mailqueue.ops.mail_text import mail_lines
 from mailqueue.ops.search import newest_to
@@ -40,6 +42,9 @@ class Command(QueueCommand):
     def handle(self, *_args: Any, **options: Any) -> None:
         with override("en") if options["json"] else nullcontext():
             self._show_all(options)
+        if not options["json"]:
+            words = {"zone": get_current_timezone_name(), "now": zone_of(now())}
+            self.stdout.write(_("Times are in the time zone %(zone)s, now %(now)s.") % words)
 
     def _show_all(self, options: Mapping[str, Any]) -> None:
         using = router.db_for_write(Email)
