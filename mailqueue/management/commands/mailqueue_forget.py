@@ -76,7 +76,11 @@ class Command(QueueCommand):
         for fate in Fate:
             if counts[fate]:
                 is_cancelled = fate == Fate.UNSENT and with_unsent
-                told = gettext("it may still be sent: it is cancelled and deleted") if is_cancelled else fate.label
+                told = (
+                    gettext("it may still be sent, to nobody else: it is cancelled and deleted")
+                    if is_cancelled
+                    else fate.label
+                )
                 self.stdout.write(f"  {counts[fate]:,}: {told}")
 
     def _explain(self, left: Mapping[int, Fate]) -> None:
