@@ -96,7 +96,8 @@ def _days(value: Any) -> str | None:
 
 
 def _retention(value: Any) -> str | None:
-    wanted = 'None, a number of days, or a dict like {"sent": 90, "failed": 365, "cancelled": 30}'
+    number = f"a number of days greater than 0 (and at most {MOST_DAYS:,})"
+    wanted = f'None, {number}, or a dict like {{"sent": 90, "failed": 365, "cancelled": 30}}'
     if not isinstance(value, Mapping):
         return wanted if _days(value) else None
     for name, days in value.items():

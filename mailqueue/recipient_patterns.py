@@ -14,6 +14,8 @@ WANTED = f"None, or a list of addresses, domains and patterns, like {EXAMPLE}"
 _LOCAL = r"[^\s@,;:<>()\"\\]+"
 _DOMAIN = r"[\w*?-]+(?:\.[\w*?-]+)*|\[[\w.:-]+\]"
 _PATTERN = re.compile(rf"(?:(?P<local>{_LOCAL})?@)?(?P<domain>{_DOMAIN})")
+_NOBODY = re.compile(r"[*?.@]*")
+"""A pattern of wildcards alone. It looks like a limit, and is none."""
 _WILDCARDS = {"*": "[^@]*", "?": "[^@]"}
 
 
@@ -23,10 +25,17 @@ def complaint(value: Any) -> str | None:
         return None
     if not isinstance(value, list | tuple) or not value:
         return WANTED
-    for pattern in value:
-        if not isinstance(pattern, str) or not _PATTERN.fullmatch(pattern.strip()):
-            return f"{WANTED}: {pattern!r} is none of them"
+    if wrong := [pattern for pattern in value if not _is_pattern(pattern)]:
+        return f"{WANTED}. It is none of these: {', '.join(map(repr, wrong))}"
+    if boundless := [pattern for pattern in value if _NOBODY.fullmatch(pattern.strip())]:
+        return (
+            f"{WANTED}. To allow everybody, leave it out or set it to None, not to {', '.join(map(repr, boundless))}"
+        )
     return None
+
+
+def _is_pattern(value: Any) -> bool:
+    return isinstance(value, str) and _PATTERN.fullmatch(value.strip()) is not None
 
 
 def allows(patterns: Sequence[str], mailbox: str) -> bool:

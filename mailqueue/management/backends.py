@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.core.management.base import CommandError
+from django.utils.translation import gettext as _
 
 from mailqueue.delivery.backends import canonical, configured_aliases
 
@@ -22,8 +23,19 @@ def chosen_backends(options: Mapping[str, Any]) -> list[str]:
     """
     known, named = configured_aliases(), options["aliases"]
     if bool(named) == options["all"]:
-        raise CommandError(f"Name backends, or give --all. Configured: {', '.join(known)}.")
+        raise CommandError(_("Name backends, or give --all. Configured: %(known)s.") % {"known": ", ".join(known)})
     for alias in named:
-        if canonical(alias) not in known:
-            raise CommandError(f"There is no backend {alias!r}. Configured: {', '.join(known)}.")
+        check_backend(alias)
     return known if options["all"] else list(dict.fromkeys(canonical(alias) for alias in named))
+
+
+def check_backend(alias: str) -> None:
+    """Refuse a backend that is not configured.
+
+    Raises:
+        CommandError: the settings have none of that name.
+    """
+    known = configured_aliases()
+    if canonical(alias) not in known:
+        words = {"alias": repr(alias), "known": ", ".join(known)}
+        raise CommandError(_("There is no backend %(alias)s. Configured: %(known)s.") % words)

@@ -49,6 +49,11 @@ def readable_time(moment: datetime | None) -> str:
     return date_format(localtime(moment), "Y-m-d H:i:s") if moment else ""
 
 
+def zone_of(moment: datetime) -> str:
+    """Return in which zone the reader is told a time, by its short name and its distance from UTC."""
+    return date_format(localtime(moment), "T (O)")
+
+
 def answer_of(attempt: Attempt | None) -> str:
     """Return what the server said in an attempt, or the error that kept it from saying anything."""
     if attempt is None:

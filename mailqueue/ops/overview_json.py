@@ -19,7 +19,7 @@ def as_json(found: Overview, *, domains: Sequence[Ages], last_hour: Figure) -> d
         "allowed_recipients": None if allowed is None else list(allowed),
         "mails": {state.value: _count(count) for state, count in found.counts.items()},
         "oldest_due_at": found.oldest_due_at and found.oldest_due_at.isoformat(),
-        "oldest_seconds": found.oldest_seconds,
+        "oldest_seconds": _seconds(found.oldest_seconds),
         "last_hour": _figure(last_hour),
         "next_due_at": found.next_due_at and found.next_due_at.isoformat(),
         "senders": [_sender(sender) for sender in found.senders],
@@ -36,9 +36,13 @@ def _figure(figure: Figure) -> dict[str, Any]:
         "put_off": figure.sums.put_off,
         "failed": figure.sums.failed,
         "unknown": figure.sums.unknown,
-        "half_within_seconds": figure.half,
-        "95_percent_within_seconds": figure.most,
+        "half_within_seconds": _seconds(figure.half),
+        "95_percent_within_seconds": _seconds(figure.most),
     }
+
+
+def _seconds(span: float | None) -> float | None:
+    return None if span is None else round(span, 3)
 
 
 def _count(count: Count) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from mailqueue.ops.allowed import allowed_sentence
 from mailqueue.ops.backend_sentences import health_sentence
 from mailqueue.ops.columns import columns
 from mailqueue.ops.conditions import State
-from mailqueue.ops.facts import readable_time
+from mailqueue.ops.facts import readable_time, zone_of
 from mailqueue.ops.overview import Ages, Count, Overview
 from mailqueue.ops.senders import Life, life_of
 from mailqueue.queue.counts import AGES
@@ -19,7 +19,7 @@ MINUTE, HOUR, DAY = 60, 3600, 86400
 
 def lines(found: Overview, *, domains: Sequence[Ages], most_domains: int) -> Iterator[str]:
     """Give the queue, the senders, the backends, and how old mails are that wait."""
-    yield _("Queue at %(time)s") % {"time": readable_time(found.now)}
+    yield _("Queue at %(time)s") % {"time": f"{readable_time(found.now)} {zone_of(found.now)}"}
     if sentence := allowed_sentence():
         yield sentence
     yield from _indented(columns(list(_counts(found)), right=(1,)))

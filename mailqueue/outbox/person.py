@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from copy import copy
 from typing import Any
 
+from django.utils.translation import gettext
+
 from mailqueue.outbox.addresses import join_addresses, split_addresses
 from mailqueue.outbox.mailboxes import mailbox_of
 from mailqueue.outbox.mentions import Mentions, begins_a_local_part
@@ -145,7 +147,7 @@ def _free(taken: Iterable[str]) -> str:
 def _mailbox(address: str) -> str:
     mailbox = mailbox_of(address.strip())
     if not (mailbox and mailbox.isprintable()):
-        raise ValueError(f"{address!r} is not an email address.")
+        raise ValueError(gettext("%(address)s is not an email address.") % {"address": repr(address)})
     return mailbox
 
 

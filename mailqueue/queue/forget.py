@@ -2,9 +2,10 @@
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
+from django.db import models
+from django.utils.translation import gettext_lazy as _
 from post_office.models import STATUS, Email
 
 from mailqueue.outbox.messages import ADDRESS_COLUMNS, load_rows, source_of
@@ -33,15 +34,15 @@ FROM {ROWS} WHERE e.id = ANY(%s)
 """
 
 
-class Fate(StrEnum):
+class Fate(models.TextChoices):
     """What becomes of a mail that names somebody who is to be forgotten."""
 
-    DELETED = "it went to nobody else: it is deleted"
-    REDACTED = "others have it, or are in it: it loses the address and what it says"
-    UNSENT = "it may still be sent, to nobody else"
-    SHARED = "it may still be sent, to others too: forget again when it is done with"
-    YOUNG = "post_office may be sending it by itself: forget again an hour after it was last changed"
-    BUSY = "it is being sent, or somebody works on it: forget again in a moment"
+    DELETED = "deleted", _("it went to nobody else: it is deleted")
+    REDACTED = "redacted", _("others have it, or are in it: it loses the address and what it says")
+    UNSENT = "unsent", _("it may still be sent, to nobody else")
+    SHARED = "shared", _("it may still be sent, to others too: forget again when it is done with")
+    YOUNG = "young", _("post_office may be sending it by itself: forget again an hour after it was last changed")
+    BUSY = "busy", _("it is being sent, or somebody works on it: forget again in a moment")
 
 
 @dataclass(frozen=True, slots=True)

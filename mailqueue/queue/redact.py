@@ -1,7 +1,8 @@
 """Taking somebody's address out of the rows that stay: of mails that others have, and of what is kept of backends."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from django.apps import apps
@@ -35,6 +36,32 @@ BESIDE: Sequence[tuple[type[models.Model], Columns]] = (
 )
 
 
+REFUSED: Columns = {"reply": Person.redacted}
+HEALTH: Columns = {"shut_reason": Person.redacted, "pause_note": Person.redacted}
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """How many rows name somebody beside those of mail."""
+
+    refused_count: int
+    """Sender addresses that servers refuse: his, and those of which a server said something that names him."""
+    backend_count: int
+    entry_count: int
+    """Entries of the admin's log."""
+
+    def __bool__(self) -> bool:
+        return bool(self.refused_count or self.backend_count or self.entry_count)
+
+
+def count_beside(person: Person, *, using: str) -> Beside:
+    """Count what `redact_backends` and `redact_admin_log` would delete or change. Locks nothing."""
+    refused = RefusedFrom.objects.using(using).all()
+    named = {row.pk for row in refused if person.is_sender(row.from_email)} | set(_named(refused, person, REFUSED))
+    backends = list(_named(BackendHealth.objects.using(using).all(), person, HEALTH))
+    return Beside(len(named), len(backends), sum(1 for _ in _entries(person)))
+
+
 def redact(cursor: Any, person: Person, email_ids: Sequence[int]) -> None:
     """Take him out of the rows of these mails, which the caller has locked, with their attempts, and emptied."""
     cursor.execute(READ, [list(email_ids)])
@@ -53,29 +80,34 @@ def redact_backends(person: Person, *, using: str) -> None:
     """Take him out of what servers said that stands with their backends; he is no refused sender any more."""
     refused = RefusedFrom.objects.using(using)
     refused.filter(pk__in=[row.pk for row in refused.all() if person.is_sender(row.from_email)]).delete()
-    _redact(refused.all(), person, {"reply": Person.redacted})
-    health = BackendHealth.objects.using(using).all()
-    _redact(health, person, {"shut_reason": Person.redacted, "pause_note": Person.redacted})
+    _redact(refused.all(), person, REFUSED)
+    _redact(BackendHealth.objects.using(using).all(), person, HEALTH)
 
 
 def redact_admin_log(person: Person) -> int:
     """Take him out of what people did in the admin with mail, and return how many entries named him."""
+    count = 0
+    for entries, pk, changed in _entries(person):
+        entries.filter(pk=pk).update(**changed)
+        count += 1
+    return count
+
+
+def _entries(person: Person) -> Iterator[tuple["models.QuerySet[Any]", int, dict[str, str]]]:
+    """Give the entries of the admin's log that name him, with what they say without him."""
     if not apps.is_installed("django.contrib.admin"):
-        return 0
+        return
     from django.contrib.admin.models import LogEntry
 
     using = router.db_for_write(LogEntry)
     entries = LogEntry.objects.using(using).filter(content_type__app_label__in=ADMIN_APPS)
     limit = LogEntry._meta.get_field("object_repr").max_length or 0
-    count = 0
     for entry in entries.only("object_repr", "change_message").order_by("pk").iterator(chunk_size=1000):
         text, message = person.redacted(entry.object_repr), _redacted_message(entry.change_message, person)
         if len(entry.object_repr) >= limit:
             text = person.redacted_end(text)
         if (text, message) != (entry.object_repr, entry.change_message):
-            entries.filter(pk=entry.pk).update(object_repr=text[:limit], change_message=message)
-            count += 1
-    return count
+            yield entries, entry.pk, {"object_repr": text[:limit], "change_message": message}
 
 
 def _redacted_message(message: str, person: Person) -> str:
@@ -95,13 +127,23 @@ def _redact(rows: "models.QuerySet[Any]", person: Person, columns: Columns) -> N
         _rewrite(rows, person, columns, pk, values)
 
 
+def _named(rows: "models.QuerySet[Any]", person: Person, columns: Columns) -> Iterator[Any]:
+    for pk, *values in rows.values_list("pk", *columns):
+        if list(_without(rows, person, columns, values).values()) != values:
+            yield pk
+
+
 def _rewrite(rows: "models.QuerySet[Any]", person: Person, columns: Columns, pk: Any, values: Sequence[Any]) -> None:
-    changed = {
+    changed = _without(rows, person, columns, values)
+    if list(changed.values()) != values:
+        rows.filter(pk=pk).update(**changed)
+
+
+def _without(rows: "models.QuerySet[Any]", person: Person, columns: Columns, values: Sequence[Any]) -> dict[str, Any]:
+    return {
         name: _fitting(rows, name, value if value is None else redacted(person, value))
         for (name, redacted), value in zip(columns.items(), values, strict=True)
     }
-    if list(changed.values()) != values:
-        rows.filter(pk=pk).update(**changed)
 
 
 def _fitting(rows: "models.QuerySet[Any]", name: str, value: Any) -> Any:

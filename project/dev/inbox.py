@@ -1,4 +1,7 @@
-"""The development inbox: an SMTP server on loopback that accepts every mail and keeps it in a Maildir."""
+"""The development inbox: an SMTP server on loopback that keeps what it accepts in a Maildir.
+
+It accepts everything, but for recipients by which one can see what becomes of a mail that a server refuses.
+"""
 
 import argparse
 import asyncio
@@ -13,6 +16,11 @@ from project.dev.maildir import Maildir
 
 FOLDER = Path(__file__).resolve().parents[2] / ".inbox"
 HOST = "127.0.0.1"
+REFUSALS = {
+    "refuse": "550 5.1.1 No such mailbox: this inbox refuses whoever begins with refuse",
+    "later": "451 4.7.1 Come back later: this inbox puts off whoever begins with later",
+}
+"""How the local part of a recipient begins, and what it is answered with."""
 
 
 class Keeper:
@@ -20,6 +28,17 @@ class Keeper:
 
     def __init__(self, maildir: Maildir) -> None:
         self.maildir = maildir
+
+    async def handle_RCPT(  # noqa: N802 (aiosmtpd's name)
+        self, _server: SMTP, _session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        for beginning, refusal in REFUSALS.items():
+            if address.casefold().startswith(beginning):
+                say(f"refused {address}: {refusal}")
+                return refusal
+        envelope.rcpt_tos.append(address)
+        envelope.rcpt_options.extend(options)
+        return "250 2.1.5 Ok"
 
     async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802 (aiosmtpd's name)
         content = envelope.original_content or b""

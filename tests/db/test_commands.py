@@ -2,6 +2,7 @@
 
 import builtins
 import json
+import re
 from datetime import timedelta
 from io import StringIO
 from typing import Any
@@ -11,6 +12,7 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.utils import timezone
 from post_office.models import STATUS, Email
+from pytest_django import Settings
 
 from mailqueue.delivery.backends import canonical
 from mailqueue.management import user
@@ -20,7 +22,9 @@ from mailqueue.management.commands import (
     mailqueue_status,
 )
 from mailqueue.models import Attempt, AttemptOutcome, BackendHealth, MailOptions, SenderProcess, SendingMinute
+from mailqueue.ops.backends import Backend
 from mailqueue.ops.states import MailStatus, State, state_of
+from mailqueue.ops.waiting_sentences import why_paused
 from mailqueue.queue import orders
 from tests.support.situations import SITUATIONS, make_attempt, make_mail
 
@@ -31,6 +35,15 @@ def run(command: str, *arguments: Any, **options: Any) -> str:
     out = StringIO()
     call_command(command, *map(str, arguments), stdout=out, stderr=out, **options)
     return out.getvalue()
+
+
+def fail(command: str, *arguments: Any, **options: Any) -> str:
+    """Run a command that exits with 1, and return what it printed, its last words included."""
+    out = StringIO()
+    with pytest.raises(CommandError) as raised:
+        call_command(command, *map(str, arguments), stdout=out, stderr=out, **options)
+    assert raised.value.returncode == 1
+    return f"{out.getvalue()}{raised.value}\n"
 
 
 def in_state(state: State) -> Email:
@@ -53,6 +66,11 @@ class TestStatus:
         words = "waiting", "failed", "host-a/1", canonical(""), "Mail flows."
 
         assert [] == [word for word in words if word not in text]
+
+    def test_it_says_in_which_time_zone_its_times_are(self, settings: Settings) -> None:
+        settings.TIME_ZONE = "Asia/Shanghai"
+
+        assert re.match(r"Queue at \d{4}-\d\d-\d\d \d\d:\d\d:\d\d CST \(\+0800\)\n", run("mailqueue_status"))
 
     @pytest.mark.parametrize(("is_ended", "says_so"), [(False, False), (True, True)])
     def test_it_says_when_nobody_is_sending(self, is_ended: bool, says_so: bool) -> None:
@@ -150,6 +168,13 @@ class TestShow:
 
         assert "queued as 1A2B" in run("mailqueue_show", mail.pk)
 
+    def test_it_says_once_in_which_time_zone_its_times_are(self, settings: Settings) -> None:
+        settings.TIME_ZONE = "Asia/Shanghai"
+        text = run("mailqueue_show", make_mail().pk, make_mail().pk)
+
+        assert "Times are in the time zone Asia/Shanghai, now CST (+0800)." == text.splitlines()[-1]
+        assert 1 == text.count("time zone")
+
     def test_the_past_is_not_what_comes_next(self) -> None:
         mail = make_mail(status=STATUS.sent, scheduled_time=timezone.now() - timedelta(hours=1))
 
@@ -198,7 +223,7 @@ class TestRequeue:
         text = run("mailqueue_requeue", mail.pk)
         mail.refresh_from_db()
 
-        assert (STATUS.queued, "1 of 1 mails were queued again.") == (mail.status, text.strip())
+        assert (STATUS.queued, "1 of 1 mail was queued again.") == (mail.status, text.strip())
 
     def test_all_mail_in_a_state_is_queued_again(self) -> None:
         mails = [in_state(State.HELD) for _ in range(3)]
@@ -241,7 +266,7 @@ class TestRequeue:
             return "yes"
 
         monkeypatch.setattr(builtins, "input", sent_meanwhile)
-        run("mailqueue_requeue", asked.pk, other.pk)
+        fail("mailqueue_requeue", asked.pk, other.pk)
 
         assert [asked.pk] == list(Email.objects.filter(status=STATUS.queued).values_list("pk", flat=True))
 
@@ -278,7 +303,7 @@ class TestRequeue:
             return found
 
         monkeypatch.setattr(mailqueue_requeue, "could_come_twice", look)
-        run("mailqueue_requeue", mail.pk)
+        fail("mailqueue_requeue", mail.pk)
 
         assert State.SENT == state_of(mail).state
 
@@ -296,14 +321,25 @@ class TestRequeue:
 
     def test_what_was_left_as_it_is_is_explained(self) -> None:
         mail = in_state(State.SENDING)
-        text = run("mailqueue_requeue", mail.pk)
+        text = fail("mailqueue_requeue", mail.pk)
 
         assert f"{mail.pk} was left as it is: it is sending" in text
 
-    def test_a_number_without_a_mail_is_told(self) -> None:
-        text = run("mailqueue_requeue", 4711, "9" * 30)
+    @pytest.mark.parametrize("is_dry_run", [False, True])
+    def test_a_number_without_a_mail_is_told_and_an_error(self, is_dry_run: bool) -> None:
+        text = fail("mailqueue_requeue", 4711, "9" * 30, dry_run=is_dry_run)
 
         assert [True, True] == [f"There is no mail with the number {number}." in text for number in (4711, "9" * 30)]
+
+    def test_what_can_be_queued_is_queued_before_the_rest_is_an_error(self) -> None:
+        failed, sending = in_state(State.FAILED), in_state(State.SENDING)
+        text = fail("mailqueue_requeue", 4711, sending.pk, failed.pk)
+
+        assert State.WAITING == state_of(failed).state
+        assert "2 mails that were asked for were not queued again." in text
+
+    def test_a_state_that_no_mail_is_in_is_no_error(self) -> None:
+        assert "0 of 0 mails" in run("mailqueue_requeue", state="failed")
 
     @pytest.mark.parametrize(
         "options",
@@ -322,12 +358,13 @@ class TestRequeue:
 class TestPauseAndResume:
     def test_a_backend_is_paused_with_a_name_and_a_note_and_resumed(self) -> None:
         alias = canonical("")
-        first, again = run("mailqueue_pause", alias, note="why"), run("mailqueue_pause", alias, note="other")
+        first, second = run("mailqueue_pause", alias, note="why"), run("mailqueue_pause", alias, note="other")
         row = BackendHealth.objects.get(alias=alias)
-        told = first, again, run("mailqueue_resume", alias), run("mailqueue_resume", alias)
+        told = first, second, run("mailqueue_resume", alias), run("mailqueue_resume", alias)
 
         assert ("why", True) == (row.pause_note, bool(row.paused_by))
-        ends = "paused", "was paused already", "resumed", "was not paused"
+        again = f"nothing changed, it is {why_paused(Backend(row, timezone.now()))} already"
+        ends = "paused", again, "resumed", "was not paused"
         assert [f"{alias}: {end}\n" for end in ends] == [*told]
         assert BackendHealth.objects.get(alias=alias).paused_at is None
 
@@ -402,3 +439,54 @@ class TestSendTest:
             run("mailqueue_send_test", *arguments, **options)
 
         assert not Email.objects.exists()
+
+
+class TestLanguages:
+    @pytest.fixture(autouse=True)
+    def chinese(self, settings: Settings) -> None:
+        settings.LANGUAGE_CODE = "zh-hans"
+
+    @pytest.mark.parametrize(
+        ("command", "arguments"),
+        [
+            ("mailqueue_requeue", ["--state", "failed"]),
+            ("mailqueue_requeue", ["--state", "failed", "--dry-run"]),
+            ("mailqueue_pause", ["--all"]),
+            ("mailqueue_resume", ["--all"]),
+            ("mailqueue_forget", ["ann@example.com", "--dry-run"]),
+            ("mailqueue_forget", ["ann@example.com", "--yes"]),
+            ("cleanup_mail", []),
+        ],
+    )
+    def test_what_is_printed_is_in_the_language_of_the_settings(self, command: str, arguments: list[str]) -> None:
+        in_state(State.FAILED)
+        in_state(State.SENT)
+        lines = run(command, *arguments).splitlines()
+
+        assert [] == [line for line in lines if line.isascii()]
+
+    @pytest.mark.parametrize(
+        ("command", "arguments"),
+        [
+            ("mailqueue_requeue", ["4711"]),
+            ("mailqueue_requeue", []),
+            ("mailqueue_show", ["4711"]),
+            ("mailqueue_show", ["nobody@example.net"]),
+            ("mailqueue_pause", []),
+            ("mailqueue_resume", ["nowhere"]),
+            ("mailqueue_send_test", ["me@example.com", "--timeout", "0.1"]),
+            ("mailqueue_send_test", ["me@example.com", "--backend", "nowhere"]),
+            ("mailqueue_forget", ["ann"]),
+            ("cleanup_mail", ["--days", "-1"]),
+        ],
+    )
+    def test_what_is_wrong_is_said_in_it_too(self, command: str, arguments: list[str]) -> None:
+        lines = fail(command, *arguments).splitlines()
+
+        assert [] == [line for line in lines if line.isascii()]
+
+    def test_json_is_english(self) -> None:
+        mail = in_state(State.SENT)
+        mails, queue = run("mailqueue_show", mail.pk, json=True), run("mailqueue_status", json=True)
+
+        assert (True, True) == (json.loads(mails)["detail"].isascii(), '"Mail flows."' in queue)

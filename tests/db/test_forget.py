@@ -291,7 +291,7 @@ def test_what_post_office_may_be_sending_by_itself_is_left_for_an_hour(unsent: b
             )
     text = run(ANN, unsent=unsent)
 
-    assert ({young.pk}, True) == (left(), f"mail {young.pk} was left as it is: {Fate.YOUNG}" in text)
+    assert ({young.pk}, True) == (left(), f"mail {young.pk} was left as it is: {Fate.YOUNG.label}" in text)
 
 
 @pytest.mark.parametrize("fields", [{"from_email": ANN}, {"headers": {"Reply-To": f"Ann <{ANN}>"}}])
@@ -315,9 +315,9 @@ def test_mail_that_is_still_to_be_sent_is_left_and_the_exit_code_says_so() -> No
     text = run(ANN)
 
     assert {alone.pk, both.pk} == left()
-    assert f"mail {alone.pk} was left as it is: {Fate.UNSENT}" in text
-    assert f"mail {both.pk} was left as it is: {Fate.SHARED}" in text
-    assert "exit 1: 2 mails that name this address were left. --unsent deletes what goes to nobody else." in text
+    assert f"mail {alone.pk} was left as it is: {Fate.UNSENT.label}" in text
+    assert f"mail {both.pk} was left as it is: {Fate.SHARED.label}" in text
+    assert "exit 1: 2 mails that name the address were left. --unsent deletes what goes to nobody else." in text
 
 
 def test_with_unsent_what_others_are_to_get_is_left_all_the_same() -> None:
@@ -341,7 +341,7 @@ def test_a_dry_run_counts_and_changes_nothing() -> None:
     before = list(Email.objects.order_by("pk").values())
     text = run(ANN, dry_run=True, yes=False)
 
-    assert (f"  1: {Fate.DELETED}" in text, f"  1: {Fate.REDACTED}" in text) == (True, True)
+    assert (f"  1: {Fate.DELETED.label}" in text, f"  1: {Fate.REDACTED.label}" in text) == (True, True)
     assert before == list(Email.objects.order_by("pk").values())
 
 
@@ -370,10 +370,41 @@ def test_what_is_no_address_is_refused() -> None:
     assert "exit 1: 'ann' is not an email address." in run("ann")
 
 
-def test_nobody_of_that_name_is_no_error() -> None:
-    text = run(ANN)
+@pytest.mark.parametrize("is_dry_run", [False, True])
+def test_who_is_named_nowhere_is_not_asked_about_and_no_error(
+    is_dry_run: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(builtins, "input", unasked)
 
-    assert ("No mail names this address." in text, "exit" in text) == (True, False)
+    assert "No mail names this address.\nThere is nothing to do.\n" == run(ANN, yes=False, dry_run=is_dry_run)
+
+
+def test_traces_beside_mail_are_told_before_it_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    RefusedFrom.objects.create(backend="default", from_email=ANN, refused_at=timezone.now())
+    RefusedFrom.objects.create(backend="default", from_email=BOB, reply=f"not {ANN}", refused_at=timezone.now())
+    BackendHealth.objects.create(alias="default", shut_reason=f"auth: {ANN} has no password")
+    BackendHealth.objects.create(alias="other", shut_reason="somebody else")
+    an_entry(f"for {ANN}")
+    monkeypatch.setattr(builtins, "input", lambda _: "no")
+    lines = run(ANN, yes=False).splitlines()
+
+    assert ["No mail names this address.", "What names it beside mail:", "  2", "  1", "  1"] == [
+        line.partition(": ")[0] for line in lines[:5]
+    ]
+    assert "exit 1: Nothing was done. Give --yes where nobody can be asked." == lines[5]
+
+
+def test_where_all_mail_must_be_left_nobody_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(builtins, "input", unasked)
+    mail = make_mail(to=ANN)
+    text = run(ANN, yes=False)
+
+    assert ({mail.pk}, True) == (left(), "There is nothing to do now." in text)
+    assert "exit 1: 1 mail that names the address was left." in text
+
+
+def unasked(question: str) -> str:
+    raise AssertionError(question)
 
 
 def test_the_admins_log_names_him_no_more() -> None:
@@ -386,7 +417,7 @@ def test_the_admins_log_names_him_no_more() -> None:
 
     entries = LogEntry.objects.exclude(pk=untouched.pk)
     assert [] == [entry for entry in entries if "ann@" in entry.object_repr + entry.change_message]
-    assert (ANN, True) == (LogEntry.objects.get(pk=untouched.pk).object_repr, "changed 3 entries" in text)
+    assert (ANN, True) == (LogEntry.objects.get(pk=untouched.pk).object_repr, "Changed 3 entries" in text)
 
 
 def test_what_the_admins_log_holds_as_json_stays_json() -> None:
@@ -407,7 +438,7 @@ def test_without_an_admin_there_is_no_log_of_it(settings: Settings, monkeypatch:
     an_entry(ANN)
     monkeypatch.setattr("mailqueue.queue.redact.apps.is_installed", lambda _name: False)
 
-    assert "changed 0 entries" in run(ANN)
+    assert "There is nothing to do." in run(ANN)
 
 
 def test_what_servers_said_of_him_goes_and_so_does_a_refused_sender() -> None:
@@ -445,7 +476,7 @@ def test_a_mail_that_a_projects_row_protects_stays_without_him(protected: set[in
     protected.add(mail.pk)
     text = run(ANN)
 
-    assert ({mail.pk}, set(), True) == (left(), traces(ANN), "Deleted 1 mails, emptied 1 others" in text)
+    assert ({mail.pk}, set(), True) == (left(), traces(ANN), "Deleted 1 mail.\nEmptied 1 other mail," in text)
     assert other.pk not in left()
 
 
@@ -456,7 +487,7 @@ def test_a_mail_on_which_somebody_acts_is_left(database_url: str) -> None:
         session.execute("SELECT FROM post_office_email WHERE id = %s FOR UPDATE", [mail.pk])
         text = run(ANN)
 
-    assert ({mail.pk}, True) == (left(), f"mail {mail.pk} was left as it is: {Fate.BUSY}" in text)
+    assert ({mail.pk}, True) == (left(), f"mail {mail.pk} was left as it is: {Fate.BUSY.label}" in text)
     assert other.pk not in left()
 
 
@@ -473,7 +504,7 @@ def test_a_proof_that_comes_at_this_moment_is_not_overwritten(database_url: str)
     other.refresh_from_db()
 
     assert (proof, [FORGOTTEN]) == (attempt.recipients, other.to)
-    assert f"mail {mail.pk} was left as it is: {Fate.BUSY}" in text
+    assert f"mail {mail.pk} was left as it is: {Fate.BUSY.label}" in text
 
 
 def test_a_mail_that_is_queued_again_after_somebody_looked_is_left() -> None:

@@ -341,7 +341,7 @@ def test_cleanup_mail_says_what_was_kept(protected: set[int]) -> None:
     protected.add(mail.pk)
     _, error = clean()
 
-    assert ("1 mails were kept", {mail.pk}) == (error.partition(":")[0], left())
+    assert ("1 mail was kept", {mail.pk}) == (error.partition(":")[0], left())
 
 
 @pytest.mark.parametrize("options", [{"days": -1}, {"batch_size": 0}])

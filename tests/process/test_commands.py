@@ -1,5 +1,8 @@
 """The commands for people at a terminal, beside a real sender and a real server."""
 
+import os
+import signal
+import subprocess
 from collections.abc import Callable
 from io import StringIO
 
@@ -10,7 +13,9 @@ from post_office.models import Email
 
 from mailqueue.ops.states import State, state_of
 from mailqueue.testing.smtp_server import SmtpServer
+from tests.support.processes import MANAGE, environment
 from tests.support.senders import Senders, queue_mails, wait_until_sent
+from tests.support.situations import make_mail
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -59,3 +64,27 @@ def test_a_paused_backend_sends_nothing_until_it_is_resumed(
 
     assert (0, True) == (before, "moving" in shown)
     assert State.SENT == state_of(mail).state
+
+
+@pytest.mark.parametrize("buffering", [None, "1"], ids=["buffered", "unbuffered"])
+@pytest.mark.parametrize(
+    "arguments",
+    [("mailqueue_status",), ("mailqueue_status", "--json"), ("mailqueue_show", "example.com"), ("cleanup_mail",)],
+)
+def test_when_nobody_reads_on_a_command_ends_without_a_word(
+    arguments: tuple[str, ...], buffering: str | None, database_url: str
+) -> None:
+    make_mail()
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [*MANAGE, *arguments],
+        env=environment({"DATABASE_URL": database_url, "PYTHONUNBUFFERED": buffering}),
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        check=False,
+        timeout=60,
+    )
+    os.close(writing)
+
+    assert (b"", 128 + signal.SIGPIPE) == (done.stderr, done.returncode)

@@ -21,10 +21,11 @@ def inbox(tmp_path: Path) -> Iterator[RunningProcess]:
         yield process
 
 
-def send(inbox: RunningProcess, message: bytes, *, to: list[str]) -> None:
+def send(inbox: RunningProcess, message: bytes, *, to: list[str]) -> dict[str, tuple[int, bytes]]:
+    """Hand in a mail, and return what was said of each recipient that was refused."""
     port = int(inbox.wait_for(r"listens on 127\.0\.0\.1:(\d+)")[1])
     with smtplib.SMTP("127.0.0.1", port, timeout=20) as client:
-        client.sendmail("bounce@example.com", to, message, mail_options=["SMTPUTF8", "BODY=8BITMIME"])
+        return client.sendmail("bounce@example.com", to, message, mail_options=["SMTPUTF8", "BODY=8BITMIME"])
 
 
 def test_a_mail_is_kept_byte_for_byte_below_its_envelope(inbox: RunningProcess, tmp_path: Path) -> None:
@@ -38,6 +39,18 @@ def test_a_mail_is_kept_byte_for_byte_below_its_envelope(inbox: RunningProcess, 
         "X-Envelope-To: <jürgen@example.com>\r\n"
     ).encode() + message
     assert expected == mail.source()
+
+
+def test_a_recipient_that_begins_so_is_refused_or_put_off_and_the_others_get_the_mail(
+    inbox: RunningProcess, tmp_path: Path
+) -> None:
+    to = ["ann@example.com", "Refuse-me@example.com", "later@example.com", "ann.refuse@later.example"]
+    refused = send(inbox, b"Subject: x\r\n\r\n", to=to)
+    (mail,) = Maildir(tmp_path / "inbox").newest(limit=10)
+
+    codes = {address: (code, text.split()[0]) for address, (code, text) in refused.items()}
+    assert {"Refuse-me@example.com": (550, b"5.1.1"), "later@example.com": (451, b"4.7.1")} == codes
+    assert (True, True, False) == tuple(b"<%b>" % one.encode() in mail.source() for one in (to[0], to[3], to[2]))
 
 
 def test_a_mail_that_cannot_be_kept_is_not_accepted(inbox: RunningProcess, tmp_path: Path) -> None:

@@ -54,6 +54,7 @@ def test_lists_and_paths_take_their_own_types(settings: Settings) -> None:
         ("ALLOWED_RECIPIENTS", "example.com"),
         ("ALLOWED_RECIPIENTS", []),
         ("ALLOWED_RECIPIENTS", ["jane@"]),
+        ("ALLOWED_RECIPIENTS", ["*@*"]),
     ],
 )
 def test_a_bad_value_is_named_with_its_key_and_the_remedy(key: str, value: Any, settings: Settings) -> None:
@@ -62,6 +63,15 @@ def test_a_bad_value_is_named_with_its_key_and_the_remedy(key: str, value: Any, 
     with pytest.raises(ImproperlyConfigured) as raised:
         configuration()
     assert f'MAILQUEUE["{key}"]: {value!r} is not allowed. Set it to ' in str(raised.value)
+
+
+@pytest.mark.parametrize("key", ["RETENTION_DAYS", "BODY_RETENTION_DAYS"])
+@pytest.mark.parametrize("value", [0, -1, 1e9, {"sent": 0}, {"failed": 1e9}])
+def test_days_out_of_bounds_are_told_the_bounds(key: str, value: Any, settings: Settings) -> None:
+    settings.MAILQUEUE = {key: value}
+
+    with pytest.raises(ImproperlyConfigured, match=r"a number of days greater than 0 \(and at most 36,500\)"):
+        configuration()
 
 
 @pytest.mark.parametrize("value", [None, "default", ""])

@@ -64,6 +64,24 @@ def test_whatever_stands_in_a_row_has_one_mailbox_or_none(text: str) -> None:
     assert mailbox == "" or mailbox.rpartition("@")[2] != ""
 
 
+def test_all_wrong_entries_are_named_at_once() -> None:
+    told = complaint(["example.com", "jane@", 7, "a, b"]) or ""
+
+    assert told.endswith("It is none of these: 'jane@', 7, 'a, b'")
+
+
+@pytest.mark.parametrize("pattern", ["*", "*@*", "@*", " * ", "**", "?*@*.*", "*.*", "*.??"])
+def test_a_pattern_of_wildcards_alone_is_refused_with_the_way_to_allow_everybody(pattern: str) -> None:
+    told = complaint(["example.com", pattern]) or ""
+
+    assert told.endswith(f"To allow everybody, leave it out or set it to None, not to {pattern!r}")
+
+
+@pytest.mark.parametrize("pattern", ["jane@*", "*@*.com", "test-*", "*-test@*"])
+def test_a_pattern_that_says_anything_may_be_set(pattern: str) -> None:
+    assert None is complaint([pattern])
+
+
 @pytest.mark.parametrize("value", [None, ["example.com"], ("@example.com", "*@*.example.com", "[::1]")])
 def test_addresses_domains_and_patterns_may_be_set(value: object) -> None:
     assert None is complaint(value)

@@ -131,6 +131,13 @@ def test_every_option_of_a_command_stands_in_the_reference(name: str) -> None:
     assert own == {cell for cell in cells if cell.startswith("-")}
 
 
+def test_every_make_command_stands_in_the_reference() -> None:
+    listed = re.findall(r"^([a-z-]+):.*## ", (CHECKOUT / "Makefile").read_text(), re.MULTILINE)
+    documented = re.findall(r"^\| `make ([a-z-]+)` \|", section("commands.md", "make"), re.MULTILINE)
+
+    assert sorted(listed) == sorted(documented)
+
+
 def test_every_public_name_stands_in_the_reference() -> None:
     headings = HEADING.findall((REFERENCE / "api.md").read_text())
 

@@ -4,11 +4,16 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.db import router
+from django.utils.translation import gettext as _
 from post_office.models import Email
 
 from mailqueue.management.backends import add_backends, chosen_backends
 from mailqueue.management.command import QueueCommand
 from mailqueue.management.user import system_user
+from mailqueue.models import BackendHealth
+from mailqueue.ops.backends import Backend
+from mailqueue.ops.waiting_sentences import why_paused
+from mailqueue.queue.enqueue import database_time
 from mailqueue.queue.pauses import pause
 
 
@@ -22,8 +27,19 @@ class Command(QueueCommand):
         add_backends(parser)
         parser.add_argument("--note", default="", metavar="TEXT", help="why; shown wherever somebody asks")
 
-    def handle(self, *_: Any, **options: Any) -> None:
+    def handle(self, *_args: Any, **options: Any) -> None:
         using = router.db_for_write(Email)
         for alias in chosen_backends(options):
             is_new = pause(alias, by=system_user(), note=options["note"], using=using)
-            self.stdout.write(f"{alias}: {'paused' if is_new else 'was paused already'}")
+            self.stdout.write(_paused(alias) if is_new else _unchanged(alias, using=using))
+
+
+def _paused(alias: str) -> str:
+    return _("%(backend)s: paused") % {"backend": alias}
+
+
+def _unchanged(alias: str, *, using: str) -> str:
+    """Say who was first, for his name and note stay."""
+    row = BackendHealth.objects.using(using).get(alias=alias)
+    words = {"backend": alias, "paused": why_paused(Backend(row, database_time(using)))}
+    return _("%(backend)s: nothing changed, it is %(paused)s already") % words

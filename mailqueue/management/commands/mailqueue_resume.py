@@ -4,6 +4,7 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.db import router
+from django.utils.translation import gettext as _
 from post_office.models import Email
 
 from mailqueue.management.backends import add_backends, chosen_backends
@@ -20,8 +21,9 @@ class Command(QueueCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         add_backends(parser)
 
-    def handle(self, *_: Any, **options: Any) -> None:
+    def handle(self, *_args: Any, **options: Any) -> None:
         using = router.db_for_write(Email)
         for alias in chosen_backends(options):
             is_new = resume(alias, using=using)
-            self.stdout.write(f"{alias}: {'resumed' if is_new else 'was not paused'}")
+            told = _("%(backend)s: resumed") if is_new else _("%(backend)s: was not paused")
+            self.stdout.write(told % {"backend": alias})

@@ -8,10 +8,11 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import CommandError
 from django.db import router
 from django.utils import timezone
+from django.utils.translation import gettext as _
 from post_office.models import Email
 
-from mailqueue.delivery.backends import canonical, configured_aliases
 from mailqueue.management.arguments import seconds
+from mailqueue.management.backends import check_backend
 from mailqueue.management.command import QueueCommand
 from mailqueue.models import SenderProcess
 from mailqueue.ops.allowed import allowed_sentence
@@ -42,36 +43,36 @@ class Command(QueueCommand):
             help=f"how long to wait ({WAIT_SECONDS:g})",
         )
 
-    def handle(self, *_: Any, **options: Any) -> None:
-        if canonical(options["backend"]) not in configured_aliases():
-            raise CommandError(
-                f"There is no backend {options['backend']!r}. Configured: {', '.join(configured_aliases())}."
-            )
+    def handle(self, *_args: Any, **options: Any) -> None:
+        check_backend(options["backend"])
         if would_be_held(options["address"]):
-            raise CommandError(f"It would be held, for {options['address']} is not allowed. {allowed_sentence()}")
+            words = {"address": options["address"], "rule": allowed_sentence()}
+            raise CommandError(_("It would be held, for %(address)s is not allowed. %(rule)s") % words)
         mail = self._queue(options["address"], options["backend"])
         status = self._wait(mail, wait_seconds=options["timeout"])
         if status.state == State.SENT:
             return
         if status.is_final:
-            raise CommandError("It was not sent.")
-        raise CommandError(f"It is not sent yet, after {options['timeout']:g} s. See mailqueue_show {mail.pk}.")
+            raise CommandError(_("It was not sent."))
+        words = {"seconds": f"{options['timeout']:g}", "mail": mail.pk}
+        raise CommandError(_("It is not sent yet, after %(seconds)s s. See mailqueue_show %(mail)d.") % words)
 
     def _queue(self, address: str, backend: str) -> Email:
         subject = f"Test of the mail queue, {timezone.now():%Y-%m-%d %H:%M:%S %Z}"
         try:
             mail = send(address, subject=subject, message=TEXT, priority="now", backend=backend)
         except (ValueError, TypeError, ValidationError) as error:
-            raise CommandError(f"It could not be queued: {_words(error)}") from error
+            raise CommandError(_("It could not be queued: %(error)s") % {"error": _words(error)}) from error
         assert mail is not None  # noqa: S101 - only a mail with a key may be None
-        self.stdout.write(f"queued: mail {mail.pk}, committed to the database")
+        self.stdout.write(_("queued: mail %(mail)d, committed to the database") % {"mail": mail.pk})
         self._tell_of_senders()
         return mail
 
     def _tell_of_senders(self) -> None:
         senders = with_life(SenderProcess.objects.using(router.db_for_write(Email))).filter(is_alive=True)
         names = ", ".join(sender.name for sender in senders)
-        self.stdout.write(f"senders alive: {names}" if names else "no sender is alive: start one (send_queued_mail)")
+        told = _("senders alive: %(senders)s") if names else _("no sender is alive: start one (send_queued_mail)")
+        self.stdout.write(told % {"senders": names})
 
     def _wait(self, mail: Email, *, wait_seconds: float) -> MailStatus:
         """Tell of every change until the mail is done with, or the time is over."""

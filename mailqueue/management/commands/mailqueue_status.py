@@ -3,10 +3,11 @@
 import json
 import time
 from argparse import ArgumentParser
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Any
 
 from django.db import router
+from django.utils.translation import override
 from post_office.models import Email
 
 from mailqueue.management.arguments import seconds
@@ -36,7 +37,10 @@ class Command(QueueCommand):
         )
 
     def handle(self, *_: Any, **options: Any) -> None:
-        is_json, pause = options["json"], options["watch"]
+        with override("en") if options["json"] else nullcontext():
+            self._show_until_stopped(is_json=options["json"], pause=options["watch"])
+
+    def _show_until_stopped(self, *, is_json: bool, pause: float | None) -> None:
         self._show(is_json=is_json)
         with suppress(KeyboardInterrupt):
             while pause is not None:
