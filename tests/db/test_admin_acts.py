@@ -153,6 +153,14 @@ def test_a_mail_that_is_being_sent_is_left_alone_and_named(admin_client: Client,
     ] == messages_of(response)
 
 
+def test_held_mail_is_cancelled_and_what_is_stopped_otherwise_is_left(admin_client: Client) -> None:
+    held, failed, unknown = made("held"), made("failed"), made("unknown, left to a person")
+    response = act(admin_client, "cancel_selected", held, failed, unknown)
+
+    assert "1 mail was cancelled." == messages_of(response)[0]
+    assert [State.CANCELLED, State.FAILED, State.UNKNOWN] == [state_of(mail).state for mail in (held, failed, unknown)]
+
+
 def test_a_mail_that_is_sent_can_not_be_cancelled(admin_client: Client) -> None:
     response = act(admin_client, "cancel_selected", made("sent"), made("queued"))
 
@@ -279,6 +287,7 @@ def test_an_act_on_a_mail_that_is_gone_is_not_found(admin_client: Client, name: 
         ("sent", (True, False)),
         ("failed", (True, False)),
         ("cancelled", (True, False)),
+        ("held", (False, True)),
         ("interrupted", (False, False)),
     ],
 )
