@@ -1,6 +1,6 @@
 """Which senders there are, and whether they are alive, by the database's clock."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -46,9 +46,13 @@ def life_of(sender: Any) -> Life:
 def absences(backends: Collection[str], *, using: str | None) -> dict[str, Absence]:
     """Return for which of these backends no sender is alive, in one statement."""
     senders = list(with_life(SenderProcess.objects.using(using)))
-    absent = {}
-    for backend in backends:
-        serving = [sender for sender in senders if not sender.backends or backend in sender.backends]
-        if not any(sender.is_alive for sender in serving):
-            absent[backend] = Absence(max((sender.seen_at for sender in serving), default=None))
-    return absent
+    found = {backend: absence_from(senders, backend) for backend in backends}
+    return {backend: absence for backend, absence in found.items() if absence is not None}
+
+
+def absence_from(senders: Iterable[Any], backend: str) -> Absence | None:
+    """Return that none of these senders, which were read `with_life`, is alive and serves a backend; else None."""
+    serving = [sender for sender in senders if not sender.backends or backend in sender.backends]
+    if any(sender.is_alive for sender in serving):
+        return None
+    return Absence(max((sender.seen_at for sender in serving), default=None))

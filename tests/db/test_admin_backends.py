@@ -22,6 +22,8 @@ from mailqueue.delivery.backends import canonical, configured_aliases
 from mailqueue.models import BackendHealth, RefusedFrom, SenderProcess
 from mailqueue.ops.backend_sentences import day_sentence, health_sentence, readable_number
 from mailqueue.ops.backends import COUNTED_MAILS, Backend, Flow, Source, backends_in_the_way, count_queued
+from mailqueue.ops.facts import readable_time
+from mailqueue.ops.senders import Absence
 from mailqueue.ops.states import state_of
 from mailqueue.outbox import notice
 from mailqueue.queue.health import introduce
@@ -344,12 +346,40 @@ def test_mail_of_a_backend_that_is_not_configured_any_more_does_not_wait_for_any
 def test_the_list_says_how_each_backend_is(admin_client: Client, settings: Settings) -> None:
     configure_backends(settings, "shut-one")
     make_backend()
+    make_sender("a")
     make_backend(alias="shut-one", shut_at=timezone.now(), shut_reason="535 no", failure_count=1)
     page = admin_client.get(reverse(LIST)).content.decode()
 
     assert '<span class="mail-state mail-flow-open">open</span>' in page
     assert '<span class="mail-state mail-flow-shut">shut</span>' in page
     assert "because of: 535 no" in page
+
+
+@pytest.mark.parametrize(
+    ("fields", "flow"), [({}, "open"), ({"connection_limit": 2}, "slowed down"), ({"shut_at": NOW}, "shut")]
+)
+def test_a_backend_without_a_sender_does_not_look_as_if_mail_flowed(
+    admin_client: Client, fields: dict[str, Any], flow: str
+) -> None:
+    make_backend(**fields)
+    make_sender("a", backends=["bulk"])
+    pages = [page_of(admin_client), admin_client.get(reverse(LIST)).content.decode()]
+
+    found = [
+        (f'mail-flow-unserved">{flow}</span>' in page, "Nothing stands in its way, but no sender is alive" in page)
+        for page in pages
+    ]
+    assert [(flow != "shut", flow != "shut")] * 2 == found
+
+
+def test_it_says_since_when_no_sender_is_alive_that_serves_the_backend() -> None:
+    seen_at = NOW - HOUR
+    found = [health_sentence(backend(), absence=Absence(since)) for since in (None, seen_at)]
+
+    assert [
+        "Nothing stands in its way, but no sender is alive that serves it.",
+        f"Nothing stands in its way, but no sender is alive that serves it, since {readable_time(seen_at)}.",
+    ] == found
 
 
 def test_the_page_tells_the_limits_where_they_come_from_and_what_is_in_force(
