@@ -107,6 +107,8 @@ def backend_lines(found: Overview) -> list[BackendLine]:
 
 
 def sender_lines(found: Overview) -> list[SenderLine]:
+    """Return the senders: those first that are alive, then those that are gone."""
+    lives = list(Life)
     return [
         SenderLine(
             sender,
@@ -114,7 +116,7 @@ def sender_lines(found: Overview) -> list[SenderLine]:
             seen=_("%(span)s ago") % {"span": readable_span((found.now - sender.seen_at).total_seconds())},
             backends=", ".join(sender.backends) or _("all backends"),
         )
-        for sender in found.senders
+        for sender in sorted(found.senders, key=lambda sender: lives.index(life_of(sender)))
     ]
 
 

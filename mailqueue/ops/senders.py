@@ -5,20 +5,26 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import BooleanField, ExpressionWrapper, Q, QuerySet, TextChoices
+from django.db.models import BooleanField, ExpressionWrapper, F, Q, QuerySet, TextChoices
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
 from mailqueue.models import SenderProcess
 from mailqueue.queue.presence import ALIVE_SECONDS
 
+IS_ALIVE = ExpressionWrapper(
+    Q(seen_at__gt=Now() - timedelta(seconds=ALIVE_SECONDS), ended_at=None), output_field=BooleanField()
+)
+BY_LIFE = (IS_ALIVE.desc(), F("ended_at").desc(nulls_first=True), "host", "started_at", "name")
+"""The order of a list of senders: as in `Life`."""
+
 
 class Life(TextChoices):
-    """What became of a sender."""
+    """What became of a sender, in the order in which one wants to know it."""
 
     ALIVE = "alive", _("alive")
-    ENDED = "ended", _("ended in order")
     GONE = "gone", _("gone")
+    ENDED = "ended", _("ended in order")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +37,7 @@ class Absence:
 
 def with_life(senders: QuerySet[Any]) -> QuerySet[Any]:
     """Add `is_alive`."""
-    seen = Q(seen_at__gt=Now() - timedelta(seconds=ALIVE_SECONDS), ended_at=None)
-    described: QuerySet[Any] = senders.annotate(is_alive=ExpressionWrapper(seen, output_field=BooleanField()))
+    described: QuerySet[Any] = senders.annotate(is_alive=IS_ALIVE)
     return described
 
 

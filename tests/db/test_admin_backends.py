@@ -692,6 +692,49 @@ def test_a_sender_that_was_not_seen_for_a_minute_is_gone(admin_client: Client) -
     assert "bulk, other" in response.content.decode()
 
 
+def make_senders_of_every_life() -> None:
+    now = timezone.now()
+    make_sender("web-1.1.ended", host="web-1", ended_at=now)
+    make_sender("web-2.2.gone", host="web-2", seen_at=now - HOUR)
+    make_sender("web-9.3.alive", host="web-9")
+
+
+def test_senders_are_listed_by_name_those_first_that_are_alive_and_then_those_that_are_gone(
+    admin_client: Client,
+) -> None:
+    make_senders_of_every_life()
+    response = admin_client.get(reverse("admin:mailqueue_senderprocess_changelist"))
+    queue = admin_client.get(reverse("admin:mailqueue_queue_changelist"))
+
+    names = ["web-9.3.alive", "web-2.2.gone", "web-1.1.ended"]
+    assert names == [row.name for row in response.context["cl"].result_list]
+    assert names == [line.sender.name for line in queue.context["senders"]]
+    shown = [name for name in names if name in response.content.decode() and name in queue.content.decode()]
+    assert names == shown
+
+
+@pytest.mark.parametrize("is_page", [False, True])
+def test_the_times_of_a_sender_are_written_as_all_times_are(admin_client: Client, is_page: bool) -> None:
+    sender = make_sender("web-1.1.x", seen_at=timezone.now() - HOUR, ended_at=timezone.now())
+    name = "change" if is_page else "changelist"
+    address = reverse(f"admin:mailqueue_senderprocess_{name}", args=["web-1.1.x"] if is_page else [])
+    page = admin_client.get(address).content.decode()
+
+    times = [sender.seen_at, sender.started_at, *([sender.ended_at] if is_page else [])]
+    assert [] == [readable_time(moment) for moment in times if readable_time(moment) not in page]
+    assert "p.m." not in page.replace("a.m.", "p.m.")
+
+
+def test_the_time_of_a_refusal_is_written_as_all_times_are(admin_client: Client) -> None:
+    refusal = RefusedFrom.objects.create(backend=ALIAS, from_email="a@example.com", refused_at=timezone.now())
+    pages = [
+        admin_client.get(reverse("admin:mailqueue_refusedfrom_changelist")).content.decode(),
+        admin_client.get(reverse("admin:mailqueue_refusedfrom_change", args=[refusal.pk])).content.decode(),
+    ]
+
+    assert [1, 1] == [page.count(readable_time(refusal.refused_at)) for page in pages]
+
+
 def test_nothing_of_a_sender_can_be_changed(admin_client: Client) -> None:
     make_sender("web-1/17/x")
     registered = admin.site.get_model_admin(SenderProcess)
