@@ -153,6 +153,16 @@ def test_a_mail_that_is_being_sent_is_left_alone_and_named(admin_client: Client,
     ] == messages_of(response)
 
 
+@pytest.mark.parametrize("name", ["admin:resend", "admin:mailqueue_email_release"])
+def test_of_one_mail_the_question_speaks_of_it_alone(admin_client: Client, name: str) -> None:
+    mail = made("held")
+    make_attempt(mail, AttemptOutcome.UNKNOWN)
+    page = admin_client.get(reverse(name, args=[mail.pk])).content.decode()
+
+    assert "It could come a second time to somebody who has it, or may have it." in page
+    assert "of them" not in page
+
+
 def test_held_mail_is_cancelled_and_what_is_stopped_otherwise_is_left(admin_client: Client) -> None:
     held, failed, unknown = made("held"), made("failed"), made("unknown, left to a person")
     response = act(admin_client, "cancel_selected", held, failed, unknown)
