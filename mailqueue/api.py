@@ -17,10 +17,10 @@ NAME_LIMIT = 255
 
 
 def cancel(mails: Email | Iterable[Email] | None = None, *, ref: Any = None, by: str = "") -> list[int]:
-    """Take mail out of the queue for good, in the caller's transaction: it will not be sent.
+    """Take mail out of the queue for good, held mail too, in the caller's transaction: it will not be sent.
 
-    Give the mails, or the `ref` that they were sent with. Return the primary keys of those that were in the queue, in
-    ascending order. Left out are mails that are not queued (sent, failed, held …), and those that are being sent right
+    Give the mails, or the `ref` that they were sent with. Return the primary keys of those that were in the queue or
+    held, in ascending order. Left out are all others (sent, failed, cancelled …), and those that are being sent right
     now. `by` says in the admin who did it.
 
     Raises:
@@ -34,7 +34,7 @@ def cancel(mails: Email | Iterable[Email] | None = None, *, ref: Any = None, by:
 def hold(mails: Email | Iterable[Email] | None = None, *, ref: Any = None, by: str = "", note: str = "") -> list[int]:
     """Take mail out of the queue until somebody requeues it, in the caller's transaction.
 
-    Arguments, result and errors are those of `cancel`. `note` says in the admin why.
+    Arguments, result and errors are those of `cancel`; what is held already is left out. `note` says in the admin why.
     """
     chosen = _chosen(mails, ref)
     name, reason = _text("by", by, limit=NAME_LIMIT), _text("note", note)

@@ -9,6 +9,7 @@ from django.core.exceptions import ValidationError
 from django.utils.translation import gettext_lazy as _
 
 from mailqueue.ops.corrections import Missing, address_key
+from mailqueue.outbox.allowed import would_be_held
 from mailqueue.outbox.corrections import Place, check_address
 
 COLUMNS = {"to": _("To"), "cc": _("Cc"), "bcc": _("Bcc"), "": _("Envelope")}
@@ -66,6 +67,13 @@ class CorrectionForm(forms.Form):
             address = self.cleaned_data.get(f"address-{number}", "")
             if address and address != each.place.address:
                 self._check(number, each.place.with_address(address), address, taken=taken)
+            # With one of them who is not allowed, it goes to nobody.
+            if address and f"address-{number}" not in self.errors and would_be_held(address):
+                text = _(
+                    "%(address)s is not allowed by ALLOWED_RECIPIENTS: the mail would be held. "
+                    "Give an address that the setting allows."
+                )
+                self.add_error(f"address-{number}", text % {"address": address})
             taken.add(address_key(address))
         if not self.errors and not self.new:
             self.add_error(None, _("No address was changed. To send the mail again as it is, requeue it."))

@@ -10,6 +10,7 @@ from django.db import router, transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils.text import Truncator
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 from post_office.models import Email
@@ -20,14 +21,16 @@ from mailqueue.admin.orders import ACTS
 from mailqueue.admin.questions import FIELD, asked, left_sentences, say_unanswered, sealed
 from mailqueue.admin.record import record
 from mailqueue.ops.contents import is_hidden
-from mailqueue.ops.corrections import CORRECTABLE, Missing, OutdatedError, correct, missing_of
+from mailqueue.ops.corrections import CORRECTABLE, Missing, OutdatedError, correct, could_help, missing_of
 from mailqueue.ops.forecast import Forecast, Order, forecast, why_left
 from mailqueue.ops.states import State, state_of
+from mailqueue.ops.subjects import subject_of
 from mailqueue.outbox.corrections import Place, bare, is_text_kept
 from mailqueue.outbox.messages import load_rows
 from mailqueue.queue.orders import Agreement
 
 PERMISSION = "mailqueue.correct_mail"
+SUBJECT_LIMIT = 80
 
 
 class Corrections(Acts):
@@ -75,6 +78,7 @@ class Corrections(Acts):
             "opts": self.opts,
             "media": self.media,
             "title": _("Correct addresses"),
+            "subtitle": _("(sensitive)") if is_hidden(mail) else Truncator(subject_of(mail)).chars(SUBJECT_LIMIT),
             "number": mail.pk,
             "form": form,
             "has_it": [place.entry for place in has_it],
@@ -115,8 +119,11 @@ class Corrections(Acts):
 
 
 def is_correctable(mail: Email, state: State, found: Forecast) -> bool:
-    """Whether a mail has an address to correct and may be queued again."""
-    return state in CORRECTABLE and not found.left and 0 < len(missing_of(mail)[0]) <= MOST_LINES
+    """Whether a mail has an address to correct, which could help, and may be queued again."""
+    if state not in CORRECTABLE or found.left:
+        return False
+    missing, _has_it = missing_of(mail)
+    return 0 < len(missing) <= MOST_LINES and (state != State.HELD or could_help(mail, missing))
 
 
 def _refusal(mail: Email, found: Forecast, missing: Sequence[Missing]) -> str:

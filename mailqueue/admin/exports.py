@@ -2,12 +2,9 @@
 
 # ruff: noqa: ARG002  (Django decides the signatures)
 
-from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any, cast
 
-from asgiref.sync import sync_to_async
 from django.contrib import admin
-from django.core.handlers.asgi import ASGIRequest
 from django.db import router
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponseBase, StreamingHttpResponse
@@ -18,6 +15,7 @@ from post_office.models import Email
 
 from mailqueue.admin.questions import ids_of
 from mailqueue.admin.record import record_of_all
+from mailqueue.admin.streams import in_turn
 from mailqueue.ops.exports import csv_of, exportable
 
 NAMED = frozenset({"state", "backend", "changed", "priority__exact", "created__gte", "created__lt"})
@@ -46,16 +44,9 @@ class Exports(Admin):
         what = ngettext("%(count)d mail", "%(count)d mails", count) % {"count": count}
         record_of_all(what, _chosen(request, newest_first), user_id=cast("int", request.user.pk))
         lines = csv_of(newest_first, using=using)
-        chunks = _in_turn(lines) if isinstance(request, ASGIRequest) else lines
-        response = StreamingHttpResponse(chunks, content_type="text/csv; charset=utf-8")
+        response = StreamingHttpResponse(in_turn(request, lines), content_type="text/csv; charset=utf-8")
         response["Content-Disposition"] = f'attachment; filename="mails-{localtime():%Y%m%d-%H%M%S}.csv"'
         return response
-
-
-async def _in_turn(lines: Iterator[str]) -> AsyncIterator[str]:
-    """Give the lines where Django would else make all of them before it sends the first."""
-    while (line := await sync_to_async(lambda: next(lines, None))()) is not None:
-        yield line
 
 
 def _chosen(request: HttpRequest, ids: Any) -> str:

@@ -95,7 +95,7 @@ def question(act: Act, request: HttpRequest, email_ids: Sequence[int], *, is_all
         "act": act,
         "total_count": found.count,
         "will": act.will % {"count": found.count},
-        "twice": _twice(found) if found.twice else "",
+        "twice": _twice(found, is_one=len(email_ids) == 1) if found.twice else "",
         "left": [text for _, text in left_sentences(found.left)],
         "reaches": reaches_of(shown, using=using),
         "unlisted_count": of_all - len(shown) if act.order.is_queueing else 0,
@@ -122,7 +122,9 @@ def _shown(act: Act, email_ids: Sequence[int], found: Forecast, *, is_all: bool)
     return shown
 
 
-def _twice(found: Forecast) -> str:
+def _twice(found: Forecast, *, is_one: bool) -> str:
+    if is_one:
+        return _("It could come a second time to somebody who has it, or may have it.")
     text = ngettext(
         "%(count)d of them could come a second time to somebody who has it, or may have it.",
         "%(count)d of them could come a second time to somebody who has them, or may have them.",

@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 from post_office.models import Email
 
+from mailqueue.admin.streams import in_turn
 from mailqueue.ops.attached import MissingFileError, read_file, safe_name
 from mailqueue.ops.contents import Contents, contents_of, is_dropped, is_hidden, raw_message
 from mailqueue.ops.preview import IMAGE_TYPE, preview_of
@@ -117,7 +118,7 @@ class Reading(Admin):
             text = _("The file of the attachment %(name)s can't be read: %(error)s") % {"name": name, "error": error}
             return _sealed(HttpResponse(text, content_type=TEXT, status=404))
         # The type that the mail claims is not passed on: a browser is to keep the file, not to open it here.
-        response = StreamingHttpResponse(chunks, content_type="application/octet-stream")
+        response = StreamingHttpResponse(in_turn(request, chunks), content_type="application/octet-stream")
         response["Content-Disposition"] = content_disposition_header(True, name)
         response["Content-Length"] = str(size)
         return _sealed(response)

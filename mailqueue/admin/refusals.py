@@ -27,9 +27,9 @@ else:
 
 @admin.register(RefusedFrom)
 class RefusedFromAdmin(Admin):
-    list_display = ("from_email", "backend", "reply", "refused_at")
-    fields = ("from_email", "backend", "reply", "refused_at", "held_until", "held_mail")
-    readonly_fields = ("held_until", "held_mail")
+    list_display = ("from_email", "backend", "reply", "refused")
+    fields = ("from_email", "backend", "reply", "refused", "held_until", "held_mail")
+    readonly_fields = ("refused", "held_until", "held_mail")
     ordering = ("-refused_at",)
     search_fields = ("from_email", "backend")
     actions = ("delete_selected",)
@@ -38,6 +38,10 @@ class RefusedFromAdmin(Admin):
 
     class Media:
         css = {"all": ("mailqueue/admin.css",)}
+
+    @admin.display(description=_("refused at"), ordering="refused_at")
+    def refused(self, refusal: RefusedFrom) -> str:
+        return readable_time(refusal.refused_at)
 
     @admin.display(description=_("held without asking until"))
     def held_until(self, refusal: RefusedFrom) -> str:

@@ -12,7 +12,8 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from mailqueue.models import SenderProcess
-from mailqueue.ops.senders import life_of, with_life
+from mailqueue.ops.facts import readable_time
+from mailqueue.ops.senders import BY_LIFE, life_of, with_life
 
 if TYPE_CHECKING:
     Admin = admin.ModelAdmin[SenderProcess]
@@ -22,10 +23,10 @@ else:
 
 @admin.register(SenderProcess)
 class SenderProcessAdmin(Admin):
-    list_display = ("host", "life", "seen_at", "served", "connection_count", "version", "started_at")
-    fields = ("name", "host", "life", "version", "served", "connection_count", "started_at", "seen_at", "ended_at")
-    readonly_fields = ("life", "served")
-    ordering = ("host", "started_at", "name")
+    list_display = ("name", "life", "seen", "served", "host", "connection_count", "version", "started")
+    fields = ("name", "host", "life", "version", "served", "connection_count", "started", "seen", "ended")
+    readonly_fields = ("life", "served", "started", "seen", "ended")
+    ordering = BY_LIFE
     actions = None
 
     class Media:
@@ -42,6 +43,18 @@ class SenderProcessAdmin(Admin):
     @admin.display(description=_("backends"))
     def served(self, sender: SenderProcess) -> str:
         return ", ".join(sender.backends) or gettext("all")
+
+    @admin.display(description=_("last seen at"), ordering="seen_at")
+    def seen(self, sender: SenderProcess) -> str:
+        return readable_time(sender.seen_at)
+
+    @admin.display(description=_("started at"), ordering="started_at")
+    def started(self, sender: SenderProcess) -> str:
+        return readable_time(sender.started_at)
+
+    @admin.display(description=_("ended at"))
+    def ended(self, sender: SenderProcess) -> str:
+        return readable_time(sender.ended_at) or "-"
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

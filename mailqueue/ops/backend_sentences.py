@@ -7,12 +7,25 @@ from django.utils.translation import gettext as _
 
 from mailqueue.ops.backends import Backend, Flow, Limit, Source
 from mailqueue.ops.facts import readable_time
+from mailqueue.ops.senders import Absence
 from mailqueue.ops.waiting_sentences import why_paused
 
+FLOWING = frozenset({Flow.OPEN, Flow.SLOWED})
 
-def health_sentence(backend: Backend) -> str:
-    """Say whether mail flows through a backend, and why where it does not."""
+
+def health_sentence(backend: Backend, *, absence: Absence | None = None) -> str:
+    """Say whether mail flows through a backend, and why where it does not.
+
+    `absence` says that no sender is alive who serves it.
+    """
+    if absence is not None and backend.flow in FLOWING:
+        return _unserved(absence)
     return _SENTENCES[backend.flow](backend)
+
+
+def look_of(backend: Backend, *, absence: Absence | None) -> str:
+    """Return under which name a backend gets its colour: its flow, unless nobody is there to let mail flow."""
+    return "unserved" if absence is not None and backend.flow in FLOWING else str(backend.flow.value)
 
 
 def readable_number(value: float | None) -> str:
@@ -44,6 +57,13 @@ def day_sentence(backend: Backend) -> str:
         "until": readable_time(backend.day_ends_at),
     }
     return _("%(count)s since %(since)s; counted anew from %(until)s") % words
+
+
+def _unserved(absence: Absence) -> str:
+    if absence.since is None:
+        return _("Nothing stands in its way, but no sender is alive that serves it.")
+    words = {"since": readable_time(absence.since)}
+    return _("Nothing stands in its way, but no sender is alive that serves it, since %(since)s.") % words
 
 
 def _open(_backend: Backend) -> str:

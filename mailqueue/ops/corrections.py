@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from django.db import connections, transaction
 from post_office.models import Email
 
+from mailqueue.delivery.outcomes import Stage, Verdict
+from mailqueue.models import Attempt, AttemptOutcome
 from mailqueue.ops.conditions import State
 from mailqueue.ops.discretion import discreet_timeline
 from mailqueue.ops.states import state_of
 from mailqueue.ops.timeline import Entry, timeline_of
+from mailqueue.outbox.allowed import not_allowed
 from mailqueue.outbox.corrections import Place, bare, places_of, replace_recipients
 from mailqueue.outbox.mailboxes import mailbox_of
 from mailqueue.outbox.messages import load_rows
@@ -46,6 +49,19 @@ def missing_of(mail: Email) -> tuple[list[Missing], list[Place]]:
     without = set(history.missing([place.entry for place in places]))
     missing = [Missing(place, _answer(place, timeline)) for place in places if place.entry in without]
     return missing, [place for place in places if place.entry not in without]
+
+
+def could_help(mail: Email, missing: Sequence[Missing]) -> bool:
+    """Say whether another address could be what a held mail needs: one was refused last, or is not allowed."""
+    if not_allowed(each.place.entry for each in missing):
+        return True
+    last = Attempt.objects.using(mail._state.db).filter(email=mail.pk).closed().order_by("-id").first()
+    if last is None:
+        return False
+    results = last.recipients.values() if isinstance(last.recipients, dict) else ()
+    if any(isinstance(result, dict) and result.get("verdict") == Verdict.FAIL for result in results):
+        return True
+    return last.outcome == AttemptOutcome.FAILED and last.stage == Stage.RCPT
 
 
 def address_key(entry: str) -> str:

@@ -94,6 +94,8 @@ def _reasons(order: Order, batch: Sequence[int], *, using: str) -> dict[int, Rea
 def _reason(order: Order, status: int | None, state: State, obstacle: str) -> Reason | None:
     if state == State.SENDING:
         return state
+    if order == Order.CANCEL and state == State.HELD:
+        return None
     if not order.is_queueing:
         return None if status in (STATUS.queued, STATUS.requeued) else state
     if state == State.INTERRUPTED or (order == Order.RELEASE and state != State.HELD):

@@ -1,18 +1,17 @@
 """What the page of the queue says, in words of the active language; where it leads to is the page's to know."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from django.utils.translation import gettext as _
 
 from mailqueue.models import SenderProcess
-from mailqueue.ops.backend_sentences import health_sentence, readable_number
+from mailqueue.ops.backend_sentences import health_sentence, look_of, readable_number
 from mailqueue.ops.backends import Backend, Flow
 from mailqueue.ops.conditions import State
 from mailqueue.ops.facts import readable_time
 from mailqueue.ops.overview import Count, Overview
 from mailqueue.ops.overview_text import readable_count, readable_span
-from mailqueue.ops.senders import Life, life_of
+from mailqueue.ops.senders import Life, absence_from, life_of
 
 DOMAINS = 15
 """So many domains are listed."""
@@ -35,6 +34,8 @@ class BackendLine:
     """One backend."""
 
     backend: Backend
+    look: str
+    """What names its colour."""
     health: str
     waiting: str
     rate: str
@@ -103,20 +104,12 @@ def alarm(found: Overview) -> str:
 
 
 def backend_lines(found: Overview) -> list[BackendLine]:
-    return [
-        BackendLine(
-            backend,
-            health=health_sentence(backend),
-            waiting=readable_count(_waiting(found, backend)),
-            rate=readable_number(backend.rate_now),
-            connections=readable_number(backend.connections_now),
-            trouble=_trouble(found, backend),
-        )
-        for backend in found.backends
-    ]
+    return [_backend_line(found, backend) for backend in found.backends]
 
 
 def sender_lines(found: Overview) -> list[SenderLine]:
+    """Return the senders: those first that are alive, then those that are gone."""
+    lives = list(Life)
     return [
         SenderLine(
             sender,
@@ -124,8 +117,21 @@ def sender_lines(found: Overview) -> list[SenderLine]:
             seen=_("%(span)s ago") % {"span": readable_span((found.now - sender.seen_at).total_seconds())},
             backends=", ".join(sender.backends) or _("all backends"),
         )
-        for sender in found.senders
+        for sender in sorted(found.senders, key=lambda sender: lives.index(life_of(sender)))
     ]
+
+
+def _backend_line(found: Overview, backend: Backend) -> BackendLine:
+    absence = absence_from(found.senders, backend.row.alias)
+    return BackendLine(
+        backend,
+        look=look_of(backend, absence=absence),
+        health=health_sentence(backend, absence=absence),
+        waiting=readable_count(_waiting(found, backend)),
+        rate=readable_number(backend.rate_now),
+        connections=readable_number(backend.connections_now),
+        trouble=_trouble(found, backend),
+    )
 
 
 def _tile(state: State, label: str, count: Count) -> Tile:
@@ -140,14 +146,11 @@ def _waiting(found: Overview, backend: Backend) -> Count:
 
 
 def _trouble(found: Overview, backend: Backend) -> str:
-    alive = _alive(found)
-    if not alive or not _waiting(found, backend).number or _is_served(backend.row.alias, alive):
+    if not _alive(found) or not _waiting(found, backend).number:
+        return ""
+    if absence_from(found.senders, backend.row.alias) is None:
         return ""
     return _("Mail waits for it, and none of the senders that are alive sends it.")
-
-
-def _is_served(alias: str, senders: Sequence[SenderProcess]) -> bool:
-    return any(not sender.backends or alias in sender.backends for sender in senders)
 
 
 def _alive(found: Overview) -> list[SenderProcess]:

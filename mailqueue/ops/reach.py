@@ -1,7 +1,7 @@
 """Whom a mail would reach if it were queued again, and who has it already."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from django.db import connections, models
 from django.db.models import Case, CharField, Value, When
@@ -11,6 +11,7 @@ from post_office.models import Email
 
 from mailqueue.models import Attempt, AttemptOutcome
 from mailqueue.ops.states import MailStatus, State, states_of
+from mailqueue.outbox.allowed import not_allowed
 from mailqueue.outbox.messages import load_rows, recipients_of
 from mailqueue.queue.history import History, read_histories
 from mailqueue.queue.orders import could_come_twice
@@ -39,6 +40,12 @@ class Reach:
     """Those it goes to have it already."""
     may_be_there: bool = False
     """Those it goes to may have it already: nobody knows."""
+    strangers: list[str] = field(default_factory=list)
+    """Those it goes to whom ALLOWED_RECIPIENTS does not allow: with one of them it goes to nobody, and is held."""
+
+    @property
+    def was_held(self) -> bool:
+        return self.status.state == State.HELD
 
 
 def reaches_of(email_ids: Sequence[int], *, using: str) -> list[Reach]:
@@ -68,6 +75,7 @@ def reaches_of(email_ids: Sequence[int], *, using: str) -> list[Reach]:
             obstacles.get(pk),
             is_there=is_there,
             may_be_there=pk in twice and not is_there,
+            strangers=not_allowed(goes_to),
         )
         reaches.append(reach)
     return reaches

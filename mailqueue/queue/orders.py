@@ -56,6 +56,20 @@ SENT_SINCE = f"""
 SELECT email_id FROM mailqueue_attempt WHERE email_id = ANY(%s) AND id > %s
     AND outcome IN ('{AttemptOutcome.SENT}', '{AttemptOutcome.UNKNOWN}')
 """
+# Of the mails that were locked, those that wait and those that are held. What is stopped for another reason stays so.
+CANCEL = f"""
+WITH cancelled AS (
+    UPDATE post_office_email e SET status = {STATUS.failed}, last_updated = now()
+    WHERE e.id = ANY(%s) AND (e.status IN (2, 3) OR (e.status = {STATUS.failed} AND EXISTS (
+        SELECT FROM mailqueue_mailstate s WHERE s.email_id = e.id AND s.reason = '{StopReason.HELD}')))
+    RETURNING e.id
+)
+INSERT INTO mailqueue_mailstate (email_id, reason, note, stopped_by, stopped_at)
+SELECT id, '{StopReason.CANCELLED}', '', %s, clock_timestamp() FROM cancelled
+ON CONFLICT (email_id) DO UPDATE SET reason = excluded.reason, note = excluded.note,
+    stopped_by = excluded.stopped_by, stopped_at = excluded.stopped_at
+RETURNING email_id
+"""
 NEWEST = "SELECT coalesce(max(id), 0) FROM mailqueue_attempt"
 HELD = f"SELECT email_id FROM mailqueue_mailstate WHERE email_id = ANY(%s) AND reason = '{StopReason.HELD}'"
 WAITING = (STATUS.queued, STATUS.requeued)
@@ -78,20 +92,32 @@ def newest_attempt(*, using: str) -> int:
 
 
 def cancel(email_ids: Iterable[int], *, by: str, using: str) -> list[int]:
-    """Take mails out of the queue for good and return the ids of those that were, in order.
+    """Take mails out of the queue for good, held ones too, and return the ids of those that were, in order.
 
-    Left out are mails that are not queued, and those that are being sent right now: what this returns will not be
-    sent, unless somebody queues it again.
+    Left out are mails that are neither queued nor held, and those that are being sent right now: what this returns
+    will not be sent, unless somebody queues it again. Of a release at the same time the one that comes second finds
+    what the first has made of the mail.
     """
-    return _stop(email_ids, StopReason.CANCELLED, note="", by=by, using=using)
+    cancelled: list[int] = []
+    with transaction.atomic(using=using), connections[using].cursor() as cursor:
+        for batch in _batches(email_ids):
+            cursor.execute(CANCEL, [_take(cursor, batch, statuses=(*WAITING, STATUS.failed)), by])
+            cancelled += sorted(email_id for (email_id,) in cursor.fetchall())
+    return cancelled
 
 
 def hold(email_ids: Iterable[int], *, note: str, by: str, using: str) -> list[int]:
     """Take mails out of the queue until somebody requeues them, and return the ids of those that were, in order.
 
-    Left out are the same as by `cancel`.
+    Left out are mails that are not queued, and those that are being sent right now.
     """
-    return _stop(email_ids, StopReason.HELD, note=note, by=by, using=using)
+    held: list[int] = []
+    with transaction.atomic(using=using), connections[using].cursor() as cursor:
+        for batch in _batches(email_ids):
+            free = _take(cursor, batch, statuses=WAITING)
+            stop(cursor, [(email_id, StopReason.HELD, note) for email_id in free], by=by)
+            held += free
+    return held
 
 
 def lock(email_ids: Iterable[int], *, using: str) -> None:
@@ -167,16 +193,6 @@ def _queue(cursor: Any, free: Sequence[int], *, agreed: Agreement | None, sender
     rows = cursor.fetchall()
     senders.update(from_email for _, from_email in rows)
     return sorted(email_id for email_id, _ in rows)
-
-
-def _stop(email_ids: Iterable[int], reason: StopReason, *, note: str, by: str, using: str) -> list[int]:
-    stopped: list[int] = []
-    with transaction.atomic(using=using), connections[using].cursor() as cursor:
-        for batch in _batches(email_ids):
-            free = _take(cursor, batch, statuses=WAITING)
-            stop(cursor, [(email_id, reason, note) for email_id in free], by=by)
-            stopped += free
-    return stopped
 
 
 def _batches(email_ids: Iterable[int]) -> Iterator[list[int]]:

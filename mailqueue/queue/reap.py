@@ -42,6 +42,8 @@ class Reaped:
     """They had been started: nobody knows whether the server took them."""
     unknown_backends: list[str]
     """By which these were sent, in the same order."""
+    held: list[int]
+    """Those of them that wait for a person; the others are sent once more."""
 
 
 def is_any_dead(cursor: Any, *, besides: Sequence[int] = ()) -> bool:
@@ -64,13 +66,13 @@ def reap(
     """
     cursor.execute(REAP, [list(dead_senders), list(besides), LIMIT])
     rows = cursor.fetchall()
-    reaped = Reaped(
-        returned=[email_id for email_id, is_unknown, _ in rows if not is_unknown],
-        unknown=[email_id for email_id, is_unknown, _ in rows if is_unknown],
-        unknown_backends=[backend for _, is_unknown, backend in rows if is_unknown],
-    )
-    if reaped.unknown:
-        treat_unknown(cursor, reaped.unknown, configuration=configuration)
+    unknown = [email_id for email_id, is_unknown, _ in rows if is_unknown]
+    held = treat_unknown(cursor, unknown, configuration=configuration) if unknown else []
     if rows:
         reach("reaping")
-    return reaped
+    return Reaped(
+        returned=[email_id for email_id, is_unknown, _ in rows if not is_unknown],
+        unknown=unknown,
+        unknown_backends=[backend for _, is_unknown, backend in rows if is_unknown],
+        held=held,
+    )

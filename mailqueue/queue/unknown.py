@@ -29,8 +29,8 @@ def may_resend(history: History, *, earlier: int, wish: str, configuration: Conf
     return (wish or configuration.UNKNOWN_OUTCOME) == UnknownOutcome.RESEND and history.unknown <= earlier
 
 
-def treat_unknown(cursor: Any, email_ids: Sequence[int], *, configuration: Configuration) -> None:
-    """Decide about mails whose last attempt was just closed as unknown."""
+def treat_unknown(cursor: Any, email_ids: Sequence[int], *, configuration: Configuration) -> list[int]:
+    """Decide about mails whose last attempt was just closed as unknown; return those that are held."""
     histories = read_histories(cursor, email_ids)
     cursor.execute(WISHES, [list(email_ids)])
     wishes = dict(cursor.fetchall())
@@ -44,3 +44,4 @@ def treat_unknown(cursor: Any, email_ids: Sequence[int], *, configuration: Confi
         cursor.execute(RESEND, [configuration.UNKNOWN_RESEND_AFTER, resent])
     held = [email_id for email_id in email_ids if email_id not in resent]
     stop(cursor, [(email_id, StopReason.UNKNOWN, NOTE) for email_id in held], by="")
+    return held

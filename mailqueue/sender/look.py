@@ -17,6 +17,7 @@ from mailqueue.queue.lanes import Lane
 from mailqueue.queue.release import release
 from mailqueue.queue.settle import Settlement, settle
 from mailqueue.sender.cursors import Cursors
+from mailqueue.sender.held import WhyHeld, tell_held
 from mailqueue.sender.limits import LONG_REST_SECONDS
 from mailqueue.sender.log import instrument
 from mailqueue.sender.options import Options
@@ -178,6 +179,8 @@ class Search:
         if claims := self._claim(alias, priority, 100):
             settle(self._cursor, [_held(claim, note=note) for claim in claims])
             instrument("backend.missing", level=logging.ERROR, backend=alias, held=len(claims))
+            for claim in claims:
+                tell_held(claim, WhyHeld.NO_BACKEND)
             self._found.held_count += len(claims)
 
 

@@ -13,6 +13,7 @@ from mailqueue.queue.reap import Reaped, is_any_dead, reap
 from mailqueue.queue.release import release_unsent
 from mailqueue.queue.settle import known_attempts, settle
 from mailqueue.queue.work import glance, is_databases_trouble, work
+from mailqueue.sender.held import tell_unknown_held
 from mailqueue.sender.journal import DeadJournal, Journal, dead_journals
 from mailqueue.sender.log import instrument, logger
 from mailqueue.sender.options import Options
@@ -121,3 +122,5 @@ def _report(reaped: Reaped, *, returned: int = 0) -> None:
         instrument("claims.returned", count=count)
     for email_id in reaped.unknown:
         instrument("attempt.unknown", level=logging.WARNING, email=email_id)
+    for email_id in reaped.held:
+        tell_unknown_held(email_id)

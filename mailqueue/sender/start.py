@@ -17,6 +17,7 @@ from mailqueue.queue.release import release
 from mailqueue.queue.settle import Settlement, settle
 from mailqueue.queue.start import expired, refused, start
 from mailqueue.queue.usual import Turned
+from mailqueue.sender.held import WhyHeld, tell_held
 from mailqueue.sender.jobs import Job, Lease, options_of
 from mailqueue.sender.limits import Limits
 from mailqueue.sender.log import instrument
@@ -74,6 +75,8 @@ class Starter:
                 probe_again(cursor, claim.backend)
             if claim.attempt_id in late:
                 instrument("mail.expired", email=claim.email_id, attempt=claim.number)
+            if claim.attempt_id in refusals:
+                tell_held(claim, WhyHeld.REFUSED_FROM)
 
     def _job(self, claim: Claim, email: Mail, history: History, *, asked_at: float) -> Job:
         lease = Lease(asked_at=asked_at, seconds=self._lease_seconds)

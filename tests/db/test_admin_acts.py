@@ -153,6 +153,24 @@ def test_a_mail_that_is_being_sent_is_left_alone_and_named(admin_client: Client,
     ] == messages_of(response)
 
 
+@pytest.mark.parametrize("name", ["admin:resend", "admin:mailqueue_email_release"])
+def test_of_one_mail_the_question_speaks_of_it_alone(admin_client: Client, name: str) -> None:
+    mail = made("held")
+    make_attempt(mail, AttemptOutcome.UNKNOWN)
+    page = admin_client.get(reverse(name, args=[mail.pk])).content.decode()
+
+    assert "It could come a second time to somebody who has it, or may have it." in page
+    assert "of them" not in page
+
+
+def test_held_mail_is_cancelled_and_what_is_stopped_otherwise_is_left(admin_client: Client) -> None:
+    held, failed, unknown = made("held"), made("failed"), made("unknown, left to a person")
+    response = act(admin_client, "cancel_selected", held, failed, unknown)
+
+    assert "1 mail was cancelled." == messages_of(response)[0]
+    assert [State.CANCELLED, State.FAILED, State.UNKNOWN] == [state_of(mail).state for mail in (held, failed, unknown)]
+
+
 def test_a_mail_that_is_sent_can_not_be_cancelled(admin_client: Client) -> None:
     response = act(admin_client, "cancel_selected", made("sent"), made("queued"))
 
@@ -279,6 +297,7 @@ def test_an_act_on_a_mail_that_is_gone_is_not_found(admin_client: Client, name: 
         ("sent", (True, False)),
         ("failed", (True, False)),
         ("cancelled", (True, False)),
+        ("held", (False, True)),
         ("interrupted", (False, False)),
     ],
 )

@@ -22,6 +22,8 @@ from mailqueue.delivery.backends import canonical, configured_aliases
 from mailqueue.models import BackendHealth, RefusedFrom, SenderProcess
 from mailqueue.ops.backend_sentences import day_sentence, health_sentence, readable_number
 from mailqueue.ops.backends import COUNTED_MAILS, Backend, Flow, Source, backends_in_the_way, count_queued
+from mailqueue.ops.facts import readable_time
+from mailqueue.ops.senders import Absence
 from mailqueue.ops.states import state_of
 from mailqueue.outbox import notice
 from mailqueue.queue.health import introduce
@@ -344,12 +346,40 @@ def test_mail_of_a_backend_that_is_not_configured_any_more_does_not_wait_for_any
 def test_the_list_says_how_each_backend_is(admin_client: Client, settings: Settings) -> None:
     configure_backends(settings, "shut-one")
     make_backend()
+    make_sender("a")
     make_backend(alias="shut-one", shut_at=timezone.now(), shut_reason="535 no", failure_count=1)
     page = admin_client.get(reverse(LIST)).content.decode()
 
     assert '<span class="mail-state mail-flow-open">open</span>' in page
     assert '<span class="mail-state mail-flow-shut">shut</span>' in page
     assert "because of: 535 no" in page
+
+
+@pytest.mark.parametrize(
+    ("fields", "flow"), [({}, "open"), ({"connection_limit": 2}, "slowed down"), ({"shut_at": NOW}, "shut")]
+)
+def test_a_backend_without_a_sender_does_not_look_as_if_mail_flowed(
+    admin_client: Client, fields: dict[str, Any], flow: str
+) -> None:
+    make_backend(**fields)
+    make_sender("a", backends=["bulk"])
+    pages = [page_of(admin_client), admin_client.get(reverse(LIST)).content.decode()]
+
+    found = [
+        (f'mail-flow-unserved">{flow}</span>' in page, "Nothing stands in its way, but no sender is alive" in page)
+        for page in pages
+    ]
+    assert [(flow != "shut", flow != "shut")] * 2 == found
+
+
+def test_it_says_since_when_no_sender_is_alive_that_serves_the_backend() -> None:
+    seen_at = NOW - HOUR
+    found = [health_sentence(backend(), absence=Absence(since)) for since in (None, seen_at)]
+
+    assert [
+        "Nothing stands in its way, but no sender is alive that serves it.",
+        f"Nothing stands in its way, but no sender is alive that serves it, since {readable_time(seen_at)}.",
+    ] == found
 
 
 def test_the_page_tells_the_limits_where_they_come_from_and_what_is_in_force(
@@ -660,6 +690,49 @@ def test_a_sender_that_was_not_seen_for_a_minute_is_gone(admin_client: Client) -
 
     assert {"living": True, "dead": False} == {row.host: row.is_alive for row in response.context["cl"].result_list}
     assert "bulk, other" in response.content.decode()
+
+
+def make_senders_of_every_life() -> None:
+    now = timezone.now()
+    make_sender("web-1.1.ended", host="web-1", ended_at=now)
+    make_sender("web-2.2.gone", host="web-2", seen_at=now - HOUR)
+    make_sender("web-9.3.alive", host="web-9")
+
+
+def test_senders_are_listed_by_name_those_first_that_are_alive_and_then_those_that_are_gone(
+    admin_client: Client,
+) -> None:
+    make_senders_of_every_life()
+    response = admin_client.get(reverse("admin:mailqueue_senderprocess_changelist"))
+    queue = admin_client.get(reverse("admin:mailqueue_queue_changelist"))
+
+    names = ["web-9.3.alive", "web-2.2.gone", "web-1.1.ended"]
+    assert names == [row.name for row in response.context["cl"].result_list]
+    assert names == [line.sender.name for line in queue.context["senders"]]
+    shown = [name for name in names if name in response.content.decode() and name in queue.content.decode()]
+    assert names == shown
+
+
+@pytest.mark.parametrize("is_page", [False, True])
+def test_the_times_of_a_sender_are_written_as_all_times_are(admin_client: Client, is_page: bool) -> None:
+    sender = make_sender("web-1.1.x", seen_at=timezone.now() - HOUR, ended_at=timezone.now())
+    name = "change" if is_page else "changelist"
+    address = reverse(f"admin:mailqueue_senderprocess_{name}", args=["web-1.1.x"] if is_page else [])
+    page = admin_client.get(address).content.decode()
+
+    times = [sender.seen_at, sender.started_at, *([sender.ended_at] if is_page else [])]
+    assert [] == [readable_time(moment) for moment in times if readable_time(moment) not in page]
+    assert "p.m." not in page.replace("a.m.", "p.m.")
+
+
+def test_the_time_of_a_refusal_is_written_as_all_times_are(admin_client: Client) -> None:
+    refusal = RefusedFrom.objects.create(backend=ALIAS, from_email="a@example.com", refused_at=timezone.now())
+    pages = [
+        admin_client.get(reverse("admin:mailqueue_refusedfrom_changelist")).content.decode(),
+        admin_client.get(reverse("admin:mailqueue_refusedfrom_change", args=[refusal.pk])).content.decode(),
+    ]
+
+    assert [1, 1] == [page.count(readable_time(refusal.refused_at)) for page in pages]
 
 
 def test_nothing_of_a_sender_can_be_changed(admin_client: Client) -> None:

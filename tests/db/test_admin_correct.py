@@ -12,6 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import escape
 from post_office.models import STATUS, Email
+from pytest_django import Settings
 
 from mailqueue.models import AttemptOutcome, MailOptions, MessageSource, StopReason
 from mailqueue.ops.corrections import OutdatedError, correct, missing_of
@@ -446,6 +447,60 @@ def test_of_a_sensitive_mail_the_log_says_no_address(admin_client: Client) -> No
     answer(admin_client, mail, "bob@example.com")
 
     assert "Corrected 1 address and requeued." == LogEntry.objects.get().change_message
+
+
+def make_held(outcome: AttemptOutcome = AttemptOutcome.DEFERRED, **fields: Any) -> Email:
+    mail = make_mail(status=STATUS.failed, cc=["bob@example.com"])
+    make_attempt(mail, outcome, **fields)
+    stop_mail(mail, StopReason.HELD, note="The mail server refuses this sender address.")
+    return mail
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"stage": "mail", "reply_code": 550}, False),
+        ({"stage": "rcpt", "reply_code": 550}, False),
+        ({"outcome": AttemptOutcome.FAILED, "stage": "rcpt", "reply_code": 550}, True),
+        ({"outcome": AttemptOutcome.FAILED, "stage": "final_dot", "reply_code": 550}, False),
+        ({"outcome": AttemptOutcome.RETRY, "recipients": {"bob@example.com": REFUSED}}, True),
+        ({"outcome": AttemptOutcome.RETRY, "recipients": {"bob@example.com": ACCEPTED}}, False),
+        ({"outcome": AttemptOutcome.RETRY, "recipients": {"bob@example.com": "mangled"}}, False),
+        ({"outcome": AttemptOutcome.RETRY, "recipients": ["mangled"]}, False),
+    ],
+)
+def test_of_held_mail_addresses_are_corrected_where_the_last_attempt_refused_one(
+    admin_client: Client, fields: dict[str, Any], expected: bool
+) -> None:
+    mail = make_held(**fields)
+
+    assert expected == (address_of(mail) in page_of(admin_client, mail))
+
+
+def test_of_held_mail_that_was_never_tried_no_address_is_offered_to_be_corrected(admin_client: Client) -> None:
+    mail = made("held")
+
+    assert address_of(mail) not in page_of(admin_client, mail)
+
+
+def test_of_held_mail_to_somebody_who_is_not_allowed_the_address_is_corrected(
+    admin_client: Client, settings: Settings
+) -> None:
+    settings.MAILQUEUE = {**settings.MAILQUEUE, "ALLOWED_RECIPIENTS": ["example.net"]}
+    mail = make_held(stage="build")
+
+    assert address_of(mail) in page_of(admin_client, mail)
+
+
+@pytest.mark.parametrize(
+    ("is_sensitive", "shown"), [(False, "Your order of &lt;b&gt;tea&lt;/b&gt;"), (True, "(sensitive)")]
+)
+def test_the_page_says_which_mail_it_is(admin_client: Client, is_sensitive: bool, shown: str) -> None:
+    mail = make_failed(subject="Your order of <b>tea</b>")
+    MailOptions.objects.create(email=mail, is_sensitive=is_sensitive)
+    page = admin_client.get(address_of(mail)).content.decode()
+
+    assert (True, not is_sensitive) == (f"<h2>{shown}</h2>" in page, "Your order" in page)
 
 
 def test_a_get_changes_nothing(admin_client: Client) -> None:

@@ -126,6 +126,15 @@ def test_the_timeline_has_the_newest_attempt_last(admin_client: Client) -> None:
     assert page.index("451 4.7.1 greylisted") < page.index("554 spam")
 
 
+@pytest.mark.parametrize("is_counted", [True, False])
+def test_the_timeline_says_of_an_attempt_that_it_counts_where_it_does(admin_client: Client, is_counted: bool) -> None:
+    mail = make_mail()
+    make_attempt(mail, AttemptOutcome.RETRY, is_counted=is_counted)
+    page = page_of(admin_client, mail)
+
+    assert (is_counted, False) == ("<dt>counts against the retries</dt><dd>yes</dd>" in page, "costs" in page)
+
+
 def test_the_timeline_tells_recipients_apart(admin_client: Client) -> None:
     make, _ = SITUATIONS["partly sent"]
     page = page_of(admin_client, make())

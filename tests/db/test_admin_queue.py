@@ -235,6 +235,17 @@ def test_mail_that_no_sender_serves_is_told_of(admin_client: Client, backends: l
     assert expected == ("none of the senders that are alive sends it" in page_of(admin_client))
 
 
+@pytest.mark.parametrize(("seen_ago", "look"), [(3, "open"), (300, "unserved")])
+def test_a_backend_that_nobody_serves_does_not_look_as_if_mail_flowed(
+    admin_client: Client, seen_ago: float, look: str
+) -> None:
+    make_sender(seen_ago=seen_ago)
+    page = page_of(admin_client)
+
+    assert f'mail-flow-{look}">open</span>' in page
+    assert (look == "unserved") == ("Nothing stands in its way, but no sender is alive that serves it, since" in page)
+
+
 def test_a_sender_is_shown_with_host_version_and_last_sign_of_life(admin_client: Client) -> None:
     make_sender(seen_ago=130, backends=["bulk"])
     page = page_of(admin_client)

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
+from django.contrib.admin import site
 from django.contrib.auth.models import Permission, User
 from django.core.files.base import ContentFile
 from django.core.mail import EmailMessage
 from django.db import connection
 from django.http import StreamingHttpResponse
-from django.test import Client
+from django.test import AsyncRequestFactory, Client
 from django.test.html import parse_html
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
@@ -25,6 +27,7 @@ from pytest_django import Settings
 
 import mailqueue
 from mailqueue.admin.reading import SOURCE_BYTES
+from mailqueue.admin.streams import in_turn
 from mailqueue.models import AttemptOutcome, MailOptions, MessageSource, StopReason
 from mailqueue.ops.attached import CHUNK_BYTES, Chunks, read_file
 from mailqueue.ops.contents import contents_of, raw_message
@@ -535,6 +538,31 @@ def test_an_attachment_is_a_file_to_keep_whatever_it_says_to_be(admin_client: Cl
         response["Content-Disposition"],
         response["Content-Length"],
     )
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_asynchronous_server_gets_an_attachment_in_pieces_too(admin_user: User) -> None:
+    mail = make_mail()
+    content = b"0123456789" * 50_000
+    attachment = attach(mail, content=content)
+    request: Any = AsyncRequestFactory().get("/")
+    request.user = admin_user
+    response = site.get_model_admin(Email).download_attachment(request, mail.pk, attachment.pk)  # type: ignore[attr-defined]
+
+    async def pieces() -> list[bytes]:
+        return [piece async for piece in response.streaming_content]
+
+    found = async_to_sync(pieces)()
+    assert (True, True, content) == (response.is_async, len(found) > 1, b"".join(found))
+
+
+def test_what_an_asynchronous_server_does_not_fetch_to_its_end_is_closed() -> None:
+    file = BytesIO(b"0123456789" * 50_000)
+    response = StreamingHttpResponse(in_turn(AsyncRequestFactory().get("/"), Chunks(file)))
+    was_closed = file.closed
+    response.close()
+
+    assert (True, False, True) == (response.is_async, was_closed, file.closed)
 
 
 def test_an_attachment_of_another_mail_is_not_found(admin_client: Client) -> None:

@@ -31,6 +31,7 @@ from mailqueue.sender.turn import Turn
 from mailqueue.testing import drain, queueing
 from mailqueue.testing.smtp_server import SmtpServer
 from tests.support.mails import SENDER, claimed, make_mail, turn
+from tests.support.situations import make_attempt
 
 pytestmark = pytest.mark.django_db
 
@@ -147,6 +148,63 @@ def test_whoever_queues_it_again_has_it_held_again_until_the_setting_allows_it(s
     mailqueue.requeue(mail)
     settings.MAILQUEUE = {**settings.MAILQUEUE, "ALLOWED_RECIPIENTS": ["example.com", "joe@*.net"]}
     assert not is_held(mail)
+
+
+@pytest.mark.parametrize("name", ["resend", "mailqueue_email_release"])
+def test_whoever_is_asked_is_told_that_it_will_be_held_again_and_for_whom(admin_client: Client, name: str) -> None:
+    mail = make_mail(to=["joe@example.net", "jane@example.com"])
+    is_held(mail)
+    page = admin_client.get(reverse(f"admin:{name}", args=[mail.pk])).content.decode()
+
+    assert "It will be held again: ALLOWED_RECIPIENTS does not allow joe@example.net." in page
+    assert "These will get it" not in page
+
+
+def test_of_mail_that_was_not_held_before_it_says_that_it_will_be_held(admin_client: Client) -> None:
+    mail = make_mail(to=["joe@example.net"], status=STATUS.sent)
+    page = admin_client.get(reverse("admin:resend", args=[mail.pk])).content.decode()
+
+    assert "It will be held: ALLOWED_RECIPIENTS does not allow joe@example.net." in page
+    assert "will get it again:" not in page
+
+
+def test_whoever_has_the_mail_already_need_not_be_allowed(admin_client: Client) -> None:
+    mail = make_mail(to=["joe@example.net", "jane@example.com"], status=STATUS.sent)
+    results = {
+        "joe@example.net": {"verdict": "sent", "code": 250, "enhanced": "", "reply": "ok"},
+        "jane@example.com": {"verdict": "fail", "code": 550, "enhanced": "5.1.1", "reply": "no such user"},
+    }
+    make_attempt(mail, AttemptOutcome.PARTLY_SENT, recipients=results)
+    page = admin_client.get(reverse("admin:resend", args=[mail.pk])).content.decode()
+
+    assert (True, False) == ("These will get it:" in page, "It will be held" in page)
+
+
+@pytest.mark.parametrize("lines", [("ann@example.net", "jane@example.com"), ("ann@example.com", "jim@example.net")])
+def test_an_address_that_is_not_allowed_is_refused_on_the_spot(admin_client: Client, lines: tuple[str, str]) -> None:
+    mail = make_mail(to=["joe@example.net", "jane@example.com"])
+    is_held(mail)
+    address = reverse("admin:mailqueue_email_correct", args=[mail.pk])
+    context = admin_client.get(address).context
+    data = {"seen": context["form"].seen, "asked": context["asked"], "address-0": lines[0], "address-1": lines[1]}
+    page = admin_client.post(address, data, follow=True).content.decode()
+
+    (stranger,) = (line for line in lines if line.endswith("net"))
+    assert f"{stranger} is not allowed by ALLOWED_RECIPIENTS: the mail would be held." in page
+    assert State.HELD == state_of(mail).state
+
+
+def test_an_address_that_stays_and_is_not_allowed_is_refused_too(admin_client: Client) -> None:
+    mail = make_mail(to=["joe@example.net", "jane@example.com"])
+    is_held(mail)
+    address = reverse("admin:mailqueue_email_correct", args=[mail.pk])
+    context = admin_client.get(address).context
+    data = {"seen": context["form"].seen, "asked": context["asked"]}
+    data |= {"address-0": "joe@example.net", "address-1": "ann@example.com"}
+    page = admin_client.post(address, data, follow=True).content.decode()
+
+    assert "joe@example.net is not allowed by ALLOWED_RECIPIENTS: the mail would be held." in page
+    assert State.HELD == state_of(mail).state
 
 
 @pytest.mark.parametrize("page", ["post_office_email_changelist", "mailqueue_backendhealth_changelist"])

@@ -140,9 +140,12 @@ class LifeOfMails(RuleBasedStateMachine):
     @rule(pick=picks, reason=st.sampled_from((StopReason.CANCELLED, StopReason.HELD)))
     def cancel_or_hold(self, pick: int, reason: StopReason) -> None:
         email_id, mail = self.pick_mail(pick)
-        is_stopped = mail.in_lane and mail.withdraw()
+        is_held = mail.status == STATUS.failed and mail.reason == StopReason.HELD
+        may_stop = mail.in_lane or (is_held and reason == StopReason.CANCELLED)
+        is_stopped = may_stop and mail.withdraw()
         if is_stopped:
             mail.stop(reason)
+            mail.reason = reason
         if reason == StopReason.CANCELLED:
             stopped = orders.cancel([email_id], by="grace", using="default")
         else:

@@ -113,12 +113,90 @@ def test_a_mail_that_is_being_sent_is_left_alone(act: Callable[..., list[int]]) 
 
 
 @pytest.mark.parametrize("act", [mailqueue.cancel, mailqueue.hold])
-@pytest.mark.parametrize("situation", ["sent", "partly sent", "failed", "cancelled", "held", "interrupted"])
+@pytest.mark.parametrize(
+    "situation", ["sent", "partly sent", "failed", "expired", "cancelled", "unknown, left to a person", "interrupted"]
+)
 def test_what_is_not_queued_can_not_be_taken_out(act: Callable[..., list[int]], situation: str) -> None:
     mail = made(situation)
     before = states(mail)
 
     assert ([], before) == (act(mail), states(mail))
+
+
+def test_what_is_held_is_not_held_again() -> None:
+    mail = made("held")
+
+    assert [] == mailqueue.hold(mail, by="grace", note="The price is wrong.")
+    assert "It is held: The backend is not configured." == mailqueue.state(mail).detail
+
+
+def test_a_held_mail_is_cancelled_for_good_and_the_reason_why_it_was_held_is_gone() -> None:
+    mail, waiting = made("held"), made("queued")
+    stopped_at = mail.mailqueue_state.stopped_at
+
+    assert [mail.pk, waiting.pk] == mailqueue.cancel([waiting, mail], by="grace")
+    state = MailState.objects.get(email=mail)
+    assert (StopReason.CANCELLED, "", "grace") == (state.reason, state.note, state.stopped_by)
+    assert state.stopped_at > stopped_at
+    assert [State.CANCELLED, State.CANCELLED] == states(mail, waiting)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_held_mail_that_is_cancelled_at_the_same_moment_is_not_released(database_url: str) -> None:
+    mail = made("held")
+    released: list[list[int]] = []
+
+    def release() -> None:
+        released.append(orders.requeue_held([mail.pk], using="default"))
+        connections.close_all()
+
+    thread = Thread(target=release)
+    with psycopg.connect(database_url, autocommit=True) as other, transaction.atomic():
+        cancelled = mailqueue.cancel(mail)
+        thread.start()
+        wait_until(lambda: other.execute("SELECT FROM pg_locks WHERE NOT granted").fetchall())
+    thread.join()
+
+    assert ([mail.pk], [[]], [State.CANCELLED]) == (cancelled, released, states(mail))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_held_mail_that_is_sent_after_its_release_is_not_cancelled(database_url: str) -> None:
+    mail = made("held")
+    cancelled: list[list[int]] = []
+
+    def cancel() -> None:
+        cancelled.append(mailqueue.cancel(mail))
+        connections.close_all()
+
+    thread = Thread(target=cancel)
+    with psycopg.connect(database_url) as sender, psycopg.connect(database_url, autocommit=True) as other:
+        sender.execute("SELECT FROM post_office_email WHERE id = %s FOR UPDATE", [mail.pk])
+        thread.start()
+        wait_until(lambda: other.execute("SELECT FROM pg_locks WHERE NOT granted").fetchall())
+        sender.execute("UPDATE post_office_email SET status = %s WHERE id = %s", [STATUS.sent, mail.pk])
+    thread.join()
+
+    assert ([[]], [State.SENT]) == (cancelled, states(mail))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_held_mail_that_is_released_at_the_same_moment_is_cancelled_out_of_the_queue(database_url: str) -> None:
+    mail = made("held")
+    cancelled: list[list[int]] = []
+
+    def cancel() -> None:
+        cancelled.append(mailqueue.cancel(mail))
+        connections.close_all()
+
+    thread = Thread(target=cancel)
+    with psycopg.connect(database_url, autocommit=True) as other, transaction.atomic():
+        released = orders.requeue_held([mail.pk], using="default")
+        thread.start()
+        wait_until(lambda: other.execute("SELECT FROM pg_locks WHERE NOT granted").fetchall())
+    thread.join()
+
+    assert ([mail.pk], [[mail.pk]], [State.CANCELLED]) == (released, cancelled, states(mail))
 
 
 @pytest.mark.parametrize(
