@@ -12,7 +12,7 @@ from mailqueue.delivery.backends import canonical, configured_aliases
 from mailqueue.models import BackendHealth, SenderProcess
 from mailqueue.ops.backends import Backend
 from mailqueue.ops.conditions import State
-from mailqueue.ops.senders import with_life
+from mailqueue.ops.senders import BY_LIFE, with_life
 from mailqueue.queue.counts import AGES, MOST, Pile, read_domains, read_piles, read_stopped
 from mailqueue.queue.enqueue import database_time
 
@@ -94,7 +94,7 @@ def overview(*, using: str) -> Overview:
         waiting=_waiting(piles),
         lanes=_lanes(piles),
         backends=_backends(now, using=using),
-        senders=list(with_life(SenderProcess.objects.using(using)).order_by("host", "started_at", "name")),
+        senders=list(with_life(SenderProcess.objects.using(using)).order_by(*BY_LIFE)),
     )
 
 

@@ -8,6 +8,7 @@ from mailqueue.ops.backend_sentences import health_sentence
 from mailqueue.ops.backends import Backend
 from mailqueue.ops.figures import Figure
 from mailqueue.ops.overview import Ages, Count, Overview
+from mailqueue.ops.senders import absence_from
 from mailqueue.queue.counts import AGES
 
 
@@ -68,7 +69,7 @@ def _backend(backend: Backend, found: Overview) -> dict[str, Any]:
     return {
         "alias": row.alias,
         "flow": backend.flow.value,
-        "detail": health_sentence(backend),
+        "detail": health_sentence(backend, absence=absence_from(found.senders, row.alias)),
         "waiting": _count(found.waiting.get(row.alias, Count())),
         "recipients_per_second": backend.rate_now,
         "connections": backend.connections_now,

@@ -10,7 +10,7 @@ from mailqueue.ops.columns import columns
 from mailqueue.ops.conditions import State
 from mailqueue.ops.facts import readable_time, zone_of
 from mailqueue.ops.overview import Ages, Count, Overview
-from mailqueue.ops.senders import Life, life_of
+from mailqueue.ops.senders import Life, absence_from, life_of
 from mailqueue.queue.counts import AGES
 
 WITHIN_A_DAY = frozenset({State.PARTLY_SENT, State.FAILED, State.EXPIRED, State.CANCELLED})
@@ -96,7 +96,7 @@ def _backends(found: Overview) -> list[str]:
             backend.row.alias,
             str(backend.flow.label),
             _("%(count)s waiting") % {"count": readable_count(found.waiting.get(backend.row.alias, Count()))},
-            health_sentence(backend),
+            health_sentence(backend, absence=absence_from(found.senders, backend.row.alias)),
         )
         for backend in found.backends
     ]

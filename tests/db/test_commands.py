@@ -487,6 +487,7 @@ class TestLanguages:
 
     def test_json_is_english(self) -> None:
         mail = in_state(State.SENT)
+        a_sender()
         mails, queue = run("mailqueue_show", mail.pk, json=True), run("mailqueue_status", json=True)
 
         assert (True, True) == (json.loads(mails)["detail"].isascii(), '"Mail flows."' in queue)
