@@ -44,7 +44,8 @@ early_{n} AS MATERIALIZED (
 )"""
 
 IDENTITY = "e.message_id <> '' AND jsonb_exists(e.headers::jsonb, 'Date')"
-SINCE = "greatest(coalesce(e.scheduled_time, e.created), e.last_updated)"  # one that was queued again waits since then
+# One that was queued again waits since then. Others may have written infinite times, which nothing can be taken from.
+SINCE = "least(greatest(coalesce(e.scheduled_time, e.created), e.last_updated, '2000-01-01'), now())"
 
 # A claim that is a transaction by itself waits for no disk: when the database crashes it is as if never made, for a
 # start is written behind it.

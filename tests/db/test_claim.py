@@ -1,5 +1,6 @@
 """Claiming on a real Postgres: who gets what, in which order, and by which plan."""
 
+import math
 import threading
 from datetime import timedelta
 
@@ -170,3 +171,15 @@ def test_lanes_are_those_that_hold_mail_from_the_highest() -> None:
     make_mail(backend_alias="done", status=STATUS.sent)
     with turn() as cursor:
         assert [Lane("", 3), Lane("", 1), Lane("bulk", 0)] == read_lanes(cursor).lanes
+
+
+@pytest.mark.parametrize("times", [("-infinity", "-infinity"), ("2026-01-01", "infinity"), ("-infinity", "infinity")])
+def test_mail_with_an_infinite_time_is_claimed(times: tuple[str, str]) -> None:
+    mail = make_mail()
+    with turn() as cursor:
+        cursor.execute("UPDATE post_office_email SET created = %s, last_updated = %s WHERE id = %s", [*times, mail.pk])
+        (claim,) = claimed(cursor)
+
+    assert mail.pk == claim.email_id
+    assert claim.due_at is not None
+    assert math.isfinite(claim.due_at)
