@@ -42,15 +42,18 @@ WITH RECURSIVE {HEADS}, mail AS (
             ORDER BY a.id DESC LIMIT 1
         ) = 'unknown' THEN 'unknown' ELSE 'retrying' END AS state,
         -- One that was queued again has been due since then. The time of a retry says nothing of a mail's age.
-        least(greatest(mail.due, mail.last_updated), statement_timestamp()) AS due_since,
-        extract(epoch FROM statement_timestamp() - CASE mail.status
-            WHEN 2 THEN greatest(mail.due, mail.last_updated) ELSE mail.created END)::float8 AS age_seconds
+        -- Others may have written infinite times, which nothing can be taken from.
+        least(greatest(mail.due, mail.last_updated, '2000-01-01'), statement_timestamp()) AS due_since,
+        extract(epoch FROM statement_timestamp() - least(greatest(CASE mail.status
+            WHEN 2 THEN greatest(mail.due, mail.last_updated) ELSE mail.created END, '2000-01-01'),
+            statement_timestamp()))::float8 AS age_seconds
     FROM mail
 )
 """
 LANES = f"""{SEEN}
 SELECT backend_alias, priority, state, is_due, width_bucket(greatest(age_seconds, 0), %(ages)s::float8[]), count(*),
-    min(due_since) FILTER (WHERE state = 'waiting'), min(due) FILTER (WHERE NOT is_due AND state <> 'waiting')
+    min(due_since) FILTER (WHERE state = 'waiting'), min(least(due, '9999-01-01'))
+        FILTER (WHERE NOT is_due AND state <> 'waiting')
 FROM aged GROUP BY 1, 2, 3, 4, 5
 """
 # A mail counts once for each domain it goes to.

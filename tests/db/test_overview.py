@@ -137,6 +137,17 @@ def test_mail_of_a_clock_that_is_ahead_has_not_waited_for_less_than_nothing() ->
     assert 0 <= seconds < 5
 
 
+@pytest.mark.parametrize("column", ["created", "last_updated", "scheduled_time"])
+@pytest.mark.parametrize("time", ["infinity", "-infinity"])
+@pytest.mark.parametrize("status", [STATUS.queued, STATUS.requeued])
+def test_an_infinite_time_hides_no_other_mail(column: str, time: str, status: int) -> None:
+    odd, _ = make_mail(status=status), make_mail()
+    with connection.cursor() as cursor:
+        cursor.execute(f"UPDATE post_office_email SET {column} = %s WHERE id = %s", [time, odd.pk])
+
+    assert 2 == sum(numbers(overview()).values())
+
+
 def test_mail_of_a_clock_that_is_ahead_waits() -> None:
     mail = make_mail()
     Email.objects.filter(pk=mail.pk).update(created=timezone.now() + timedelta(minutes=5))
