@@ -11,6 +11,7 @@ from django.utils import timezone
 from post_office.models import STATUS, Email
 
 import mailqueue
+from mailqueue.delivery.backends import canonical
 from mailqueue.models import BackendHealth, SenderProcess
 from mailqueue.ops.states import state_of
 from mailqueue.queue.pauses import pause, resume
@@ -106,21 +107,22 @@ def test_being_sent_and_unknown(senders: MakeSenders, server: SmtpServer) -> Non
 def test_paused_shut_and_resting(senders: MakeSenders, server: SmtpServer) -> None:
     with senders().start() as sender:
         wait_until(SenderProcess.objects.exists)
-        pause("default", by="grace", note="moving house", using="default")
+        pause(canonical(""), by="grace", note="moving house", using="default")
         paused = queue()
         wait_for_sentence(
-            paused, rf"It waits for the backend default, which is paused by grace since {TIME} \(moving house\)\."
+            paused,
+            rf"It waits for the backend {canonical('')}, which is paused by grace since {TIME} \(moving house\)\.",
         )
         assert sender.stop() == 0
     Email.objects.update(status=STATUS.sent)
-    resume("default", using="default")
+    resume(canonical(""), using="default")
     server.script.set("GREETING", "554 5.3.2 closed")
     with senders().start() as sender:
         for _ in range(3):
             shut = queue()
         wait_for_sentence(
             shut,
-            rf"It waits for the backend default, which is shut since {TIME} \(.*554 5\.3\.2 closed.*\)\. "
+            rf"It waits for the backend {canonical('')}, which is shut since {TIME} \(.*554 5\.3\.2 closed.*\)\. "
             rf"Next probe: {TIME}\.",
         )
         assert sender.stop() == 0
@@ -135,11 +137,11 @@ def test_paused_shut_and_resting(senders: MakeSenders, server: SmtpServer) -> No
     ],
 )
 def test_what_a_backend_may_be_given_is_used_up(limit: dict[str, Any], words: str, senders: MakeSenders) -> None:
-    BackendHealth.objects.create(alias="default", **limit)
+    BackendHealth.objects.create(alias=canonical(""), **limit)
     with senders().start() as sender:
         queue()
         wait_until(lambda: Email.objects.filter(status=STATUS.sent).exists())
-        wait_for_sentence(queue(), rf"It waits for the backend default, {words.format(TIME=TIME)}\.")
+        wait_for_sentence(queue(), rf"It waits for the backend {canonical('')}, {words.format(TIME=TIME)}\.")
         assert sender.stop() == 0
 
 
