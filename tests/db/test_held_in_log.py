@@ -1,5 +1,6 @@
 """Mail that waits for a person is told of in the log when it is held, with a fixed word for why and nobody named."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from pytest_django import Settings
 from mailqueue.conf import Configuration
 from mailqueue.delivery.backends import canonical
 from mailqueue.delivery.outcomes import Blame, Outcome, Reply, Stage, Trouble, Verdict
-from mailqueue.models import RefusedFrom
+from mailqueue.models import Attempt, RefusedFrom
 from mailqueue.ops.states import State, state_of
 from mailqueue.outbox.messages import letter_of, load
 from mailqueue.queue.claim import Claim
@@ -54,7 +55,8 @@ def a_turn(plan: Plan, **values: Any) -> None:
 def claim_one() -> Claim:
     with turn() as cursor:
         (claim,) = claimed(cursor, limit=1)
-    return claim
+    Attempt.objects.update(backend=ALIAS)
+    return replace(claim, backend=ALIAS)
 
 
 def settle(outcome: Outcome | None = None, **values: Any) -> None:
