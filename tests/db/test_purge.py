@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
-from django.db import ProgrammingError, connection
+from django.db import OperationalError, ProgrammingError, connection, transaction
 from django.db.models import ProtectedError
 from django.db.models.signals import pre_delete
 from django.test.utils import CaptureQueriesContext
@@ -221,6 +221,23 @@ def _purge_by_creation() -> int:
 def _is_sleeping(other: "psycopg.Connection[Any]") -> bool:
     found = other.execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'").fetchone()
     return found is not None and found[0] > 0
+
+
+def test_a_database_that_is_full_is_told_and_no_mail_is_counted_as_kept() -> None:
+    mail = make_mail(status=STATUS.sent)
+    age(mail, days=40)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "CREATE FUNCTION pg_temp.full() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+            " RAISE EXCEPTION 'no space left' USING ERRCODE = 'disk_full'; END $$"
+        )
+        cursor.execute(
+            "CREATE TRIGGER full_disk BEFORE DELETE ON post_office_email FOR EACH ROW EXECUTE FUNCTION pg_temp.full()"
+        )
+    with transaction.atomic(), pytest.raises(OperationalError, match="no space left"):
+        purge_all("sent")
+
+    assert {mail.pk} == left()
 
 
 def test_one_attachment_that_a_project_needs_keeps_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
