@@ -28,6 +28,8 @@ class State(models.TextChoices):
     INTERRUPTED = "interrupted", _("interrupted")
 
 
+UNDER_WAY = frozenset({State.WAITING, State.SCHEDULED, State.SENDING, State.RETRYING})
+"""States in which a mail goes on by itself."""
 RARE_REASONS = {
     State.HELD: StopReason.HELD,
     State.EXPIRED: StopReason.EXPIRED,

@@ -10,7 +10,7 @@ from post_office.models import STATUS, Email
 from mailqueue.delivery.backends import canonical
 from mailqueue.models import Attempt, AttemptOutcome
 from mailqueue.ops.circumstances import Circumstances, circumstances_of
-from mailqueue.ops.conditions import State, state_case, with_facts
+from mailqueue.ops.conditions import UNDER_WAY, State, state_case, with_facts
 from mailqueue.ops.facts import Facts
 from mailqueue.ops.recipients import Recipients, recipients_by_mail
 
@@ -18,7 +18,6 @@ QUEUED = (STATUS.queued, STATUS.requeued)
 TIMED = frozenset({State.SCHEDULED, State.RETRYING, State.UNKNOWN})
 ARRIVED = (AttemptOutcome.SENT, AttemptOutcome.UNKNOWN)
 AT_WORK = frozenset({State.WAITING, State.SENDING})
-UNFINISHED = frozenset({State.WAITING, State.SCHEDULED, State.SENDING, State.RETRYING})
 
 Row = dict[str, Any]
 
@@ -88,7 +87,7 @@ def _circumstances(rows: Sequence[Row], *, using: str) -> Circumstances:
 def _recipients(rows: Sequence[Row], *, using: str) -> dict[int, Recipients]:
     """Tell who has those mails that were not sent to all at once."""
     ids = [row["pk"] for row in rows if row["has_results"] and row["state"] != State.SENT]
-    under_way = {row["pk"] for row in rows if row["state"] in UNFINISHED}
+    under_way = {row["pk"] for row in rows if row["state"] in UNDER_WAY}
     return recipients_by_mail(ids, under_way=under_way, using=using)
 
 

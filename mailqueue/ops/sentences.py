@@ -6,13 +6,12 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from mailqueue.models import AttemptOutcome
-from mailqueue.ops.conditions import State
+from mailqueue.ops.conditions import UNDER_WAY, State
 from mailqueue.ops.facts import Facts, answer_of, readable_time
 from mailqueue.ops.timed_sentences import STOPS, at_its_time
 from mailqueue.ops.waiting_sentences import why_waiting
 
 NAMED_RECIPIENTS = 3
-UNDER_WAY = frozenset({State.WAITING, State.SCHEDULED, State.SENDING, State.RETRYING})
 
 
 def sentence(facts: Facts) -> str:

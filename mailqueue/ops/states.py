@@ -9,10 +9,10 @@ from django.db.models import QuerySet
 from django.utils.translation import gettext
 from post_office.models import Email
 
-from mailqueue.ops.conditions import State, conditions, narrowed, with_facts
+from mailqueue.ops.conditions import UNDER_WAY, State, conditions, narrowed, with_facts
 from mailqueue.ops.facts import readable_time
 from mailqueue.ops.gathering import gather
-from mailqueue.ops.sentences import UNDER_WAY, sentence
+from mailqueue.ops.sentences import sentence
 
 __all__ = ["MailStatus", "State", "filter_by_state", "state_of", "states_by_id", "states_of"]
 
