@@ -9,21 +9,35 @@ MARGIN = 0.25
 """The share of a lease that must be left when an attempt starts."""
 
 # `outcome IS NULL` says the same as `finished_at IS NULL`, but can't lure the planner to the small partial index,
-# which is full of dead entries. The ids of the mails and OFFSET 0 do the like: see CLOSE.
-START = """
+# which is full of dead entries. OFFSET 0 leaves each mail to be looked up by the id that its attempt names: as a join,
+# the planner may go through all attempts in the order of their mails, where it takes them for few.
+_START = """
 UPDATE mailqueue_attempt a
 SET started_at = coalesce(a.started_at, clock_timestamp()),
     lease_until = clock_timestamp() + %(lease)s * interval '1 second'
-FROM post_office_email e
 WHERE a.id = ANY(%(ids)s::bigint[]) AND a.outcome IS NULL AND a.sender = %(sender)s
   AND a.lease_until > clock_timestamp() + %(margin)s * interval '1 second'
-  AND e.id = ANY(%(email_ids)s::bigint[]) AND e.id = a.email_id
-  AND e.status + 0 IN (2, 3) AND (e.expires_at IS NULL OR e.expires_at > now())
   AND NOT EXISTS (SELECT FROM mailqueue_backendhealth h WHERE h.alias = a.backend AND h.paused_at IS NOT NULL OFFSET 0)
-  AND NOT EXISTS (SELECT FROM mailqueue_refusedfrom r WHERE r.backend = a.backend AND r.from_email = e.from_email
-      AND r.refused_at > now() - %(refused_for)s * interval '1 second' OFFSET 0)
+  AND EXISTS (
+    SELECT FROM post_office_email e
+    WHERE e.id = a.email_id AND e.status + 0 IN (2, 3) AND (e.expires_at IS NULL OR e.expires_at > now())
+      AND NOT EXISTS (SELECT FROM mailqueue_refusedfrom r WHERE r.backend = a.backend AND r.from_email = e.from_email
+          AND r.refused_at > now() - %(refused_for)s * interval '1 second' OFFSET 0)
+      AND {of_mail} OFFSET 0)
+  AND {of_attempt}
 RETURNING a.id, a.email_id
 """
+
+
+def start_statement(*, of_mail: str = "true", of_attempt: str = "true") -> str:
+    """Return the statement that marks attempts as started, with what else must hold of a mail `e` and an attempt `a`.
+
+    It leaves out what `start` does; its parameters are those of `parameters`.
+    """
+    return _START.format(of_mail=of_mail, of_attempt=of_attempt)
+
+
+START = start_statement()
 
 REFUSED_SECONDS = 3600
 """For so long mail of a From that the server refused is held without asking the server again."""
@@ -70,7 +84,6 @@ def parameters(claims: Sequence[Claim], *, sender: str, lease_seconds: float) ->
     """Return what START wants to know of claims."""
     return {
         "ids": as_array(claim.attempt_id for claim in claims),
-        "email_ids": as_array(claim.email_id for claim in claims),
         "sender": sender,
         "lease": lease_seconds,
         "margin": lease_seconds * MARGIN,

@@ -7,13 +7,13 @@ from typing import Any
 from mailqueue.queue.claim import IDENTITY, Claim
 from mailqueue.queue.mails import COLUMNS, IS_PLAIN, PlainMail, plain_mails
 from mailqueue.queue.settle import CLOSING, Settlement, given
-from mailqueue.queue.start import START, parameters
+from mailqueue.queue.start import as_array, parameters, start_statement
 
 # A mail that has lost its Message-ID or Date since it was claimed is not started: it is given new ones first. The
 # count keeps the order of the locks: mails that are sent come before attempts that start, as with those who cancel.
 USUAL = f"""
 WITH {CLOSING}, started AS (
-    {START.replace("RETURNING", f"AND {IDENTITY} AND (SELECT count(*) FROM sent) >= 0 RETURNING")}
+    {start_statement(of_mail=IDENTITY, of_attempt="(SELECT count(*) FROM sent) >= 0")}
 )
 SELECT c.id, NULL::bigint, NULL::boolean, {", ".join(["NULL"] * COLUMNS.count(","))}, NULL::timestamptz FROM closed c
 UNION ALL
@@ -44,7 +44,9 @@ def turn_over(
     left out of it is as in `settle` and `start`, of which it does no more than this.
     """
     wanted = parameters(claims, sender=sender, lease_seconds=lease_seconds)
-    cursor.execute(USUAL, wanted | {"given": given(accepted)})
+    wanted["email_ids"] = as_array(claim.email_id for claim in claims)
+    wanted["given"] = given(accepted)
+    cursor.execute(USUAL, wanted)
     rows = cursor.fetchall()
     return Turned(
         closed={row[0] for row in rows if row[0] is not None},

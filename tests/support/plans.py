@@ -47,7 +47,6 @@ STATEMENTS: dict[str, tuple[str, Parameters]] = {
 
 START_PARAMETERS = {
     "ids": "{1}",
-    "email_ids": "{1}",
     "sender": "host.1.a",
     "lease": 60.0,
     "margin": 15.0,
@@ -56,7 +55,7 @@ START_PARAMETERS = {
 GIVEN = {"given": json.dumps([{"id": 1, "is_sent": True}])}
 OF_EACH_MAIL: dict[str, tuple[str, Parameters]] = {
     "settle": (CLOSE, GIVEN),
-    "usual turn": (USUAL, START_PARAMETERS | GIVEN),
+    "usual turn": (USUAL, START_PARAMETERS | GIVEN | {"email_ids": "{1}"}),
     "start": (MARK_STARTED, START_PARAMETERS),
     "mails": (READ_MAILS, [[1]]),
 }
