@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from django.core.mail import EmailMessage
 
@@ -28,6 +28,8 @@ class Letter:
     build: Callable[[], EmailMessage]
     write: Callable[[], bytes | None] = lambda: None
     """Gives the bytes that Django would send for what `build` builds, where they are known without it; else None."""
+    is_long: bool = False
+    """To write it takes so long that others would be held up."""
 
 
 class Fence(Protocol):
@@ -37,7 +39,10 @@ class Fence(Protocol):
 
 
 class Carrier(Protocol):
-    """A way to deliver letters, owned by one thread. Never raises for what a letter or a server does."""
+    """A way to deliver letters, used by one at a time. Never raises for what a letter or a server does."""
+
+    takes_turns: ClassVar[bool]
+    """It waits for its server by `waits` only: others may run in its thread meanwhile."""
 
     def deliver(self, letter: Letter, fence: Fence) -> Outcome: ...
 

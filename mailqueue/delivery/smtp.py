@@ -3,9 +3,12 @@
 import ssl
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import ClassVar
 
 from django.core.mail.backends.smtp import EmailBackend
 
+from mailqueue import waits
 from mailqueue.delivery.judgements import LOST
 from mailqueue.delivery.letter import Fence, Letter
 from mailqueue.delivery.outcomes import Blame, Outcome, Reply, Stage, Trouble, Verdict
@@ -24,7 +27,9 @@ IDLE_SECONDS = 8.0
 
 
 class SmtpCarrier:
-    """A `Carrier` that speaks SMTP with the settings of a Django SMTP backend. Owned by one thread."""
+    """A `Carrier` that speaks SMTP with the settings of a Django SMTP backend."""
+
+    takes_turns: ClassVar = True
 
     def __init__(
         self,
@@ -122,7 +127,10 @@ class SmtpCarrier:
 
     def _open(self, session: ssl.SSLSession | None) -> SmtpConnection:
         may_pipeline = not self._distrust.covers(self._server)
-        return SmtpConnection(self._backend, rules=self._rules, tls_session=session, may_pipeline=may_pipeline)
+        opening = partial(
+            SmtpConnection, self._backend, rules=self._rules, tls_session=session, may_pipeline=may_pipeline
+        )
+        return waits.blocking(opening)
 
     def _transact(self, connection: SmtpConnection, letter: SealedLetter, fence: Fence) -> Outcome:
         """One mail transaction, unless what the server offers rules it out."""
@@ -133,8 +141,8 @@ class SmtpCarrier:
             if letter.without_utf8 is None:
                 return tally.outcome()
             letter = letter.without_utf8
-        if not connection.offers_eight_bits:
-            letter = letter.in_seven_bits()
+        if not connection.offers_eight_bits and letter.has_eight_bits:
+            letter = waits.blocking(letter.in_seven_bits)
         if 0 < connection.size_limit < len(letter.content):
             return too_large(letter, limit=connection.size_limit)
         self._mail_count += 1

@@ -1,20 +1,16 @@
 """A socket to an SMTP server, and the one buffer of what it has said: whole replies come out, within limits."""
 
-import select
 import smtplib
 import socket
 import ssl
-import struct
 import time
 from contextlib import suppress
 
-from mailqueue import syscalls
+from mailqueue import syscalls, waits
 
 RECEIVE_BYTES = 8_192
 LINE_BYTES = 8_192
 """A reply's line has at most 512 octets (RFC 5321, section 4.5.3.1.5); servers are not that exact."""
-LEAST_SECONDS = 0.001
-"""None at all would mean for ever."""
 REPLY_BYTES = 65_536
 """Of all lines of one reply together."""
 
@@ -43,8 +39,8 @@ class OutOfStepError(GarbledReplyError):
 class SmtpSocket:
     """Sends, and reads replies. Never blocks for longer than `seconds`.
 
-    In the clear, a reply is waited for in recv() itself, and what is sent in one piece does not let go of the
-    interpreter: to have it back among many busy threads takes longer than the call.
+    Waits by `waits`, so that others may run in its thread. In the clear, short calls do not let go of the
+    interpreter: to have it back takes longer than the call.
 
     Raises OSError and GarbledReplyError.
     """
@@ -54,9 +50,8 @@ class SmtpSocket:
         """How long a send or a reply may take."""
         # The dot may follow the body in a packet of its own: Nagle would hold it for the server's delayed ACK, 40 ms.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._buffer = syscalls.buffer(RECEIVE_BYTES)
         self._held, self._at = b"", 0
-        self._limit = 0.0
-        """What recv() was last told to wait for (seconds); 0 is for ever."""
         self._heard_at = 0.0
         self._adopt(sock)
 
@@ -80,6 +75,7 @@ class SmtpSocket:
         self._adopt(context.wrap_socket(self._sock, server_hostname=host, session=session))
 
     def close(self) -> None:
+        waits.forget(self._sock.fileno())
         with suppress(OSError):
             self._sock.close()
 
@@ -92,7 +88,7 @@ class SmtpSocket:
             return True
         if self._is_encrypted or time.monotonic() - self._heard_at < since:
             return False
-        return bool(self._readable.poll(0))
+        return syscalls.has_input(self._sock.fileno())
 
     def send(self, data: bytes | memoryview) -> None:
         """Send all of it."""
@@ -160,34 +156,23 @@ class SmtpSocket:
 
     def _receive(self, seconds: float) -> bytes:
         """Wait for octets; b"" when there will be no more."""
-        data = self._receive_encrypted(seconds) if self._is_encrypted else self._receive_clear(seconds)
-        self._heard_at = time.monotonic()
-        return data
-
-    def _receive_clear(self, seconds: float) -> bytes:
-        if seconds != self._limit:
-            whole, part = divmod(max(seconds, LEAST_SECONDS), 1)
-            self._sock.setsockopt(
-                socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", int(whole), int(part * 1e6))
-            )
-            self._limit = seconds
-        try:
-            return self._sock.recv(RECEIVE_BYTES)
-        except BlockingIOError:
-            raise TimeoutError("timed out") from None
-
-    def _receive_encrypted(self, seconds: float) -> bytes:
-        deadline = 0.0
+        deadline = time.monotonic() + seconds
+        if not self._is_encrypted:
+            waits.wait(self._sock.fileno(), waits.READABLE, seconds)
         while True:
             try:
-                data: bytes = self._sock.recv(RECEIVE_BYTES)
+                data = self._receive_some()
             except _NOT_YET:
                 # TLS has records of its own: a socket that is readable may have nothing to read.
-                now = time.monotonic()
-                deadline = deadline or now + seconds
-                _wait(self._readable, deadline - now)
+                waits.wait(self._sock.fileno(), waits.READABLE, deadline - time.monotonic())
             else:
+                self._heard_at = time.monotonic()
                 return data
+
+    def _receive_some(self) -> bytes:
+        if self._is_encrypted:
+            return self._sock.recv(RECEIVE_BYTES)
+        return syscalls.recv(self._sock.fileno(), self._buffer)
 
     def _acknowledge(self) -> None:
         """Acknowledge at once what has come, when more is to come without a word of ours.
@@ -202,21 +187,13 @@ class SmtpSocket:
     def _send_all(self, rest: memoryview) -> None:
         deadline = time.monotonic() + self.seconds
         while rest:
-            _wait(self._writable, deadline - time.monotonic())
+            waits.wait(self._sock.fileno(), waits.WRITABLE, deadline - time.monotonic())
             rest = rest[self.send_some(rest) :]
 
     def _adopt(self, sock: socket.socket) -> None:
         self._sock = sock
         self._is_encrypted = isinstance(sock, ssl.SSLSocket)
         self._send_flags = 0 if self._is_encrypted else socket.MSG_DONTWAIT
-        self._limit, self._heard_at = 0.0, 0.0
-        sock.setblocking(not self._is_encrypted)
+        self._heard_at = 0.0
+        sock.setblocking(False)
         self._held, self._at = b"", 0
-        self._readable, self._writable = select.poll(), select.poll()
-        self._readable.register(sock, select.POLLIN)
-        self._writable.register(sock, select.POLLOUT)
-
-
-def _wait(poll: select.poll, seconds: float) -> None:
-    if not poll.poll(max(seconds, 0.0) * 1_000):
-        raise TimeoutError("timed out")

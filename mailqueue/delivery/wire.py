@@ -6,11 +6,13 @@ from dataclasses import dataclass, replace
 from email.header import decode_header, make_header
 from email.headerregistry import AddressHeader
 from email.policy import SMTP, SMTPUTF8
+from functools import partial
 from typing import Any, TypeVar
 
 from django.core.mail import EmailMessage
 from django.core.mail.backends.smtp import EmailBackend
 
+from mailqueue import waits
 from mailqueue.delivery.eight_bit import in_seven_bits
 from mailqueue.delivery.heads import check_heads
 from mailqueue.delivery.letter import Letter
@@ -76,7 +78,12 @@ class Memory:
 
 def seal(letter: Letter, backend: EmailBackend, memory: Memory | None = None) -> SealedLetter:
     """Build and serialise a letter's message. Raises whatever its `build` raises, and ValueError for a bad address."""
-    return _written(letter, backend) or _built_and_sealed(letter, backend, memory or Memory())
+    sealed = partial(_sealed, letter, backend, memory or Memory())
+    return waits.blocking(sealed) if letter.is_long else _written(letter, backend) or waits.blocking(sealed)
+
+
+def _sealed(letter: Letter, backend: EmailBackend, memory: Memory) -> SealedLetter:
+    return _written(letter, backend) or _built_and_sealed(letter, backend, memory)
 
 
 def _written(letter: Letter, backend: EmailBackend) -> SealedLetter | None:

@@ -31,6 +31,9 @@ Mail: TypeAlias = Email | PlainMail
 
 PARTS = ("body", "attachments", "alternatives")
 ADDRESS_COLUMNS = ("to", "cc", "bcc")
+LONG_CHARACTERS = 100_000
+MANY_RECIPIENTS = 100
+"""To write a mail that is longer, or to more, takes milliseconds."""
 
 
 class VerbatimMessage(OwnOctets, Message):
@@ -142,7 +145,9 @@ def letter_of(email: Mail, *, recipients: list[str]) -> Letter:
     build = partial(_message, email, recipients=recipients)
     if source:
         return Letter(source.envelope_from, recipients, build)
-    return Letter(email.from_email, recipients, build, write=partial(octets_of, email, recipients=recipients))
+    is_long = len(email.message) + len(email.html_message) > LONG_CHARACTERS or len(recipients) > MANY_RECIPIENTS
+    write = partial(octets_of, email, recipients=recipients)
+    return Letter(email.from_email, recipients, build, write=write, is_long=is_long)
 
 
 def source_of(email: Mail) -> MessageSource | None:

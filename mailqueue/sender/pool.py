@@ -1,4 +1,4 @@
-"""The connections: threads that deliver one mail after the other and never touch the database."""
+"""The connections: each delivers one mail after the other, and none touches the database."""
 
 import math
 import queue
@@ -8,15 +8,20 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 from django.db import connections as databases
 
+from mailqueue import waits
 from mailqueue.delivery.backends import BackendError, carrier_for
 from mailqueue.delivery.letter import Carrier
 from mailqueue.delivery.outcomes import Blame, Outcome, Pace, Reply, Stage, Trouble, Verdict
+from mailqueue.sender.hub import Hub, Task
 from mailqueue.sender.jobs import Job
 from mailqueue.sender.log import logger
 
+T = TypeVar("T")
 IDLE_SECONDS = 8
 """A session with a server that has had nothing to do for so long is ended."""
 ASIDE_SECONDS = (1, 2, 5, 10, 30)
@@ -38,32 +43,35 @@ class HangUp:
 HANG_UP = HangUp()
 
 
-class Connection(threading.Thread):
-    """One thread with at most one session per backend."""
+class Connection:
+    """A task with at most one session per backend."""
 
-    def __init__(self, *, number: int, done: Callable[["Connection", Job, Outcome], None]) -> None:
-        super().__init__(name=f"connection-{number}", daemon=True)
+    def __init__(self, hub: Hub, *, number: int, done: Callable[["Connection", Job, Outcome], None]) -> None:
         self.last_backend = ""
-        self._jobs: queue.SimpleQueue[Job | HangUp | None] = queue.SimpleQueue()
+        self._task: Task[Job | HangUp | None] = hub.enter(self._run, name=f"connection-{number}")
         self._done = done
         self._carriers: dict[str, Carrier] = {}
 
     def give(self, job: Job) -> None:
         self.last_backend = job.claim.backend
-        self._jobs.put(job)
+        self._task.put(job)
 
     def hang_up(self) -> None:
         """End the sessions with mail servers, unless a mail has come meanwhile."""
-        self._jobs.put(HANG_UP)
+        self._task.put(HANG_UP)
 
     def stop(self) -> None:
-        """End the thread when it has done what it was given."""
-        self._jobs.put(None)
+        """End it when it has done what it was given."""
+        self._task.put(None)
 
-    def run(self) -> None:
+    def join(self, timeout: float) -> None:
+        """Wait until it has ended, at most so long (seconds)."""
+        self._task.join(timeout)
+
+    def _run(self) -> None:
         while True:
             try:
-                job = self._jobs.get(timeout=IDLE_SECONDS if self._carriers else None)
+                job = self._task.next_order(seconds=IDLE_SECONDS if self._carriers else math.inf)
             except queue.Empty:
                 self._hang_up()
                 continue
@@ -76,7 +84,8 @@ class Connection(threading.Thread):
 
     def _deliver(self, job: Job) -> Outcome:
         try:
-            return self._carrier(job.claim.backend).deliver(job.letter, job.lease)
+            carrier = self._carrier(job.claim.backend)
+            return _through(carrier, partial(carrier.deliver, job.letter, job.lease))
         except BackendError as error:
             return Outcome(
                 Verdict.DEFER,
@@ -86,28 +95,29 @@ class Connection(threading.Thread):
                 reply=Reply(0, str(error)),
                 error=type(error).__name__,
             )
-        except BaseException as error:  # noqa: BLE001 - a thread that dies of a mail would keep it for ever
+        except BaseException as error:  # noqa: BLE001 - a connection that dies of a mail would keep it for ever
             self._carriers.pop(job.claim.backend, None)
             return _surprise(job, error)
-        finally:
-            # What a project's own template tags or storages opened in this thread.
-            with suppress(Exception):
-                databases.close_all()
 
     def _carrier(self, backend: str) -> Carrier:
         for alias, other in self._carriers.items():
             if alias != backend:
-                other.expire()
+                _through(other, other.expire)
         if backend not in self._carriers:
-            self._carriers[backend] = carrier_for(backend)
+            self._carriers[backend] = waits.blocking(partial(carrier_for, backend))
         return self._carriers[backend]
 
     def _hang_up(self) -> None:
         for carrier in self._carriers.values():
-            # Given mail, a thread that died of somebody's close() would never send it.
+            # Given mail, a connection that died of somebody's close() would never send it.
             with suppress(BaseException):
-                carrier.close()
+                _through(carrier, carrier.close)
         self._carriers.clear()
+
+
+def _through(carrier: Carrier, act: Callable[[], T]) -> T:
+    """Call a carrier: here, or in a thread of its own, where it waits without letting others run."""
+    return act() if carrier.takes_turns else waits.blocking(act)
 
 
 def _surprise(job: Job, error: BaseException) -> Outcome:
@@ -130,11 +140,12 @@ class Pool:
         self._finished: dict[int, tuple[Job, Outcome]] = {}
         self._aside: dict[int, Aside] = {}
         self._busy: Counter[str] = Counter()
-        self._connections = [Connection(number=n, done=self._done) for n in range(size)]
+        # A project's own template tags or storages may open the database in a thread that builds a message.
+        hub = Hub(name="connections", afterwards=databases.close_all)
+        self._connections = [Connection(hub, number=n, done=self._done) for n in range(size)]
         self._idle: list[Connection] = list(self._connections)
         self._lock = threading.Lock()
-        for connection in self._connections:
-            connection.start()
+        hub.start()
 
     @property
     def idle_count(self) -> int:
@@ -217,7 +228,7 @@ class Pool:
         )
 
     def stop(self, *, timeout: float) -> None:
-        """End the threads; those that still talk to a server after the timeout are left to the end of the process."""
+        """End the connections; those that still wait for a server after the timeout are left to the process's end."""
         for connection in self._connections:
             connection.stop()
         for connection in self._connections:
@@ -226,7 +237,7 @@ class Pool:
     def _done(self, connection: Connection, job: Job, outcome: Outcome) -> None:
         try:
             self._accepted(job, outcome)
-        except Exception as error:  # noqa: BLE001 - the thread lives, and the loop learns of the result all the same
+        except Exception as error:  # noqa: BLE001 - the connection lives, and the loop learns of the result all the same
             logger.error("sender.failed", exc_info=error, extra={"fields": {"error": type(error).__name__}})
         finally:
             with self._lock:

@@ -66,3 +66,39 @@ def test_every_octet_is_written_at_the_end(tmp_path: Path) -> None:
 def test_a_full_disk_raises_what_python_raises() -> None:
     with Path("/dev/full").open("wb", buffering=0) as full, pytest.raises(OSError, match="No space left on device"):
         syscalls.write(full.fileno(), b"x")
+
+
+def test_what_has_come_is_read_up_to_the_size_of_the_buffer(pair: Pair) -> None:
+    here, there = pair
+    buffer = syscalls.buffer(4)
+    there.send(b"a\0bcde")
+
+    assert [b"a\0bc", b"de"] == [syscalls.recv(here.fileno(), buffer), syscalls.recv(here.fileno(), buffer)]
+
+
+def test_reading_blocks_nobody_and_tells_the_end(pair: Pair) -> None:
+    here, there = pair
+    buffer = syscalls.buffer(4)
+    with pytest.raises(BlockingIOError):
+        syscalls.recv(here.fileno(), buffer)
+    there.close()
+
+    assert b"" == syscalls.recv(here.fileno(), buffer)
+
+
+def test_what_can_be_read_is_seen_and_left_there(pair: Pair) -> None:
+    here, there = pair
+    before = syscalls.has_input(here.fileno())
+    there.send(b"x")
+
+    assert (False, True, b"x") == (before, syscalls.has_input(here.fileno()), here.recv(1))
+
+
+def test_the_end_and_an_error_can_be_read_too(pair: Pair) -> None:
+    here, there = pair
+    there.close()
+    ended = syscalls.has_input(here.fileno())
+    fd = here.detach()
+    os.close(fd)
+
+    assert (True, True) == (ended, syscalls.has_input(fd))
