@@ -36,11 +36,6 @@ class _Here(threading.local):
 here = _Here()
 
 
-def is_shared() -> bool:
-    """Whether others take turns in this thread."""
-    return here.host is not None
-
-
 def wait(fd: int, event: int, seconds: float) -> None:
     """Wait until a descriptor may be READABLE or WRITABLE: the call that follows may still find that it is not.
 

@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import ClassVar
 
 from django.core.mail import EmailMessage
 from django.core.mail.backends.base import BaseEmailBackend
@@ -24,7 +23,7 @@ from mailqueue.delivery.tally import Answer, Tally
 class DjangoCarrier:
     """A `Carrier` around one Django backend at a time, kept open as an SMTP connection is. Owned by one thread."""
 
-    takes_turns: ClassVar = False
+    takes_turns = False
 
     def __init__(
         self,

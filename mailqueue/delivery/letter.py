@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 from django.core.mail import EmailMessage
 
@@ -41,7 +41,7 @@ class Fence(Protocol):
 class Carrier(Protocol):
     """A way to deliver letters, used by one at a time. Never raises for what a letter or a server does."""
 
-    takes_turns: ClassVar[bool]
+    takes_turns: bool
     """It waits for its server by `waits` only: others may run in its thread meanwhile."""
 
     def deliver(self, letter: Letter, fence: Fence) -> Outcome: ...

@@ -74,9 +74,11 @@ class SmtpLine:
 
     def quit(self) -> None:
         """Say goodbye and close; whatever the server makes of it."""
-        with suppress(ExchangeFailedError):
-            self._command(self.stage, "QUIT", seconds=QUIT_SECONDS)
-        self.drop()
+        try:
+            with suppress(ExchangeFailedError):
+                self._command(self.stage, "QUIT", seconds=QUIT_SECONDS)
+        finally:
+            self.drop()
 
     def drop(self) -> None:
         """Close the socket without a word."""

@@ -91,7 +91,9 @@ class SmtpSocket:
         return syscalls.has_input(self._sock.fileno())
 
     def send(self, data: bytes | memoryview) -> None:
-        """Send all of it."""
+        """Send all of it. Between the blocks of something long, others may run."""
+        if isinstance(data, memoryview):
+            waits.wait(self._sock.fileno(), waits.WRITABLE, self.seconds)
         count = self.send_some(data)
         if count < len(data):
             self._send_all(memoryview(data)[count:])

@@ -78,8 +78,10 @@ class Memory:
 
 def seal(letter: Letter, backend: EmailBackend, memory: Memory | None = None) -> SealedLetter:
     """Build and serialise a letter's message. Raises whatever its `build` raises, and ValueError for a bad address."""
-    sealed = partial(_sealed, letter, backend, memory or Memory())
-    return waits.blocking(sealed) if letter.is_long else _written(letter, backend) or waits.blocking(sealed)
+    memory = memory or Memory()
+    if letter.is_long:
+        return waits.blocking(partial(_sealed, letter, backend, memory))
+    return _written(letter, backend) or waits.blocking(partial(_built_and_sealed, letter, backend, memory))
 
 
 def _sealed(letter: Letter, backend: EmailBackend, memory: Memory) -> SealedLetter:

@@ -31,9 +31,10 @@ Mail: TypeAlias = Email | PlainMail
 
 PARTS = ("body", "attachments", "alternatives")
 ADDRESS_COLUMNS = ("to", "cc", "bcc")
-LONG_CHARACTERS = 100_000
-MANY_RECIPIENTS = 100
-"""To write a mail that is longer, or to more, takes milliseconds."""
+LONG_TEXTS = 30_000
+LONG_HEADERS = 2_000
+"""In characters."""
+MANY_ADDRESSES = 30
 
 
 class VerbatimMessage(OwnOctets, Message):
@@ -145,9 +146,22 @@ def letter_of(email: Mail, *, recipients: list[str]) -> Letter:
     build = partial(_message, email, recipients=recipients)
     if source:
         return Letter(source.envelope_from, recipients, build)
-    is_long = len(email.message) + len(email.html_message) > LONG_CHARACTERS or len(recipients) > MANY_RECIPIENTS
     write = partial(octets_of, email, recipients=recipients)
-    return Letter(email.from_email, recipients, build, write=write, is_long=is_long)
+    return Letter(email.from_email, recipients, build, write=write, is_long=_is_long(email, recipients))
+
+
+def _is_long(email: Mail, recipients: list[str]) -> bool:
+    """Whether it takes milliseconds to write a mail: header lines are folded, which is slow work."""
+    headers = email.headers.values() if isinstance(email.headers, dict) else ()
+    return (
+        len(email.message) + len(email.html_message) > LONG_TEXTS
+        or len(email.subject) + sum(map(len, filter(_is_text, headers))) > LONG_HEADERS
+        or len(recipients) + len(email.to) + len(email.cc) > MANY_ADDRESSES
+    )
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
 
 
 def source_of(email: Mail) -> MessageSource | None:

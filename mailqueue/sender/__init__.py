@@ -1,1 +1,1 @@
-"""The process that sends: one loop for the database, connections in threads, nothing that dies of a mail."""
+"""The process that sends: one loop for the database, connections in another thread, nothing that dies of a mail."""

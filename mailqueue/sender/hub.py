@@ -77,17 +77,17 @@ class Helper(threading.Thread):
     def run(self) -> None:
         while (call := self._acts.get()) is not None:
             call()
+            del call  # it may hold a mail
 
 
 class Task(Generic[Order]):
     """One of those who take turns. It gets orders from any thread, and asks for them by `next_order`."""
 
-    def __init__(self, hub: "Hub", run: Callable[[], None], *, name: str) -> None:
-        self.name = name
+    def __init__(self, hub: "Hub", run: Callable[[], None], *, helper: Helper) -> None:
+        self.helper = helper
         self.waits_for = Waiting.ORDER
         self.deadline = math.inf
         """Until when it waits (monotonic seconds)."""
-        self.helper: Helper | None = None
         self._hub = hub
         self._run = run
         self._orders: deque[Order] = deque()
@@ -108,7 +108,7 @@ class Task(Generic[Order]):
         until = time.monotonic() + seconds
         while not self._orders:
             # It may also be the call of an order that was found before.
-            if not self._hub.pause(Waiting.ORDER, until=until):
+            if not self._hub.pause(Waiting.ORDER, until=until) and not self._orders:
                 raise queue.Empty
         return self._orders.popleft()
 
@@ -117,29 +117,40 @@ class Task(Generic[Order]):
         self._over.wait(timeout)
 
     def go_on(self, *, in_time: bool) -> None:
-        """Let it run until it waits again; to be called by the hub."""
-        self.deadline, self.waits_for = math.inf, Waiting.NOTHING
-        if self._fiber is None:
-            self._fiber = greenlet(self._body)
-        self._fiber.switch(in_time)
+        """Let it run until it waits again; to be called by the hub. When it raises, nothing has happened."""
+        before = self.waits_for, self.deadline
+        self.waits_for, self.deadline = Waiting.NOTHING, math.inf
+        try:
+            self._fiber = self._fiber or greenlet(self._body)
+            self._fiber.switch(in_time)
+        except BaseException:
+            self.waits_for, self.deadline = before
+            raise
 
     def _body(self, _in_time: bool) -> None:
         try:
             self._run()
         except BaseException as error:  # noqa: BLE001 - it would end the hub, and with it everybody
-            logger.error("sender.failed", exc_info=error, extra={"fields": {"error": type(error).__name__}})
+            _tell(error)
         finally:
-            if self.helper is not None:
-                self.helper.end()
+            self.helper.end()
             self._hub.leave(self)
             self._over.set()
+
+
+def _tell(error: BaseException) -> None:
+    with suppress(Exception):
+        logger.error("sender.failed", exc_info=error, extra={"fields": {"error": type(error).__name__}})
 
 
 _deadline = attrgetter("deadline")
 
 
 class Hub(threading.Thread):
-    """The thread in which tasks take turns; it ends with the last of them. A `waits.Host` to those who run in it."""
+    """The thread in which tasks take turns; it ends with the last of them, or when it is told to.
+
+    A `waits.Host` to those who run in it.
+    """
 
     def __init__(self, *, name: str, afterwards: Callable[[], None]) -> None:
         """`afterwards` is called in a helping thread after each call that it has made for a task."""
@@ -148,7 +159,7 @@ class Hub(threading.Thread):
         self._tasks: list[Task[Any]] = []
         self._running: Task[Any]
         self._calls: deque[tuple[Task[Any], Waiting]] = deque()
-        self._is_asleep = False
+        self._is_asleep = self._is_over = False
         self._read_fd, self._write_fd = os.pipe()
         os.set_blocking(self._read_fd, False)
         os.set_blocking(self._write_fd, False)
@@ -160,7 +171,7 @@ class Hub(threading.Thread):
 
     def enter(self, run: Callable[[], None], *, name: str) -> Task[Any]:
         """Add a task; to be called before the hub is started. It runs when it gets its first order."""
-        task: Task[Any] = Task(self, run, name=name)
+        task: Task[Any] = Task(self, run, helper=Helper(name=name, afterwards=self._afterwards))
         self._tasks.append(task)
         return task
 
@@ -171,24 +182,36 @@ class Hub(threading.Thread):
     def call(self, task: Task[Any], what: Waiting) -> None:
         """Let a task go on if that is what it waits for; safe from any thread."""
         self._calls.append((task, what))
-        if self._is_asleep:
-            self._is_asleep = False
-            with suppress(BlockingIOError):  # the pipe is full of calls already
-                syscalls.write(self._write_fd, b"\0")
+        self._wake()
+
+    def end(self, *, timeout: float) -> None:
+        """End the thread, whatever its tasks wait for; nobody may give orders any more.
+
+        A process that ended while a task runs would not end in order. Whoever takes longer than the timeout (seconds)
+        to come to a pause is left to that.
+        """
+        if self._is_over:
+            return
+        self._is_over = True
+        self._wake()
+        self.join(timeout)
+        for task in self._tasks:
+            task.helper.end()
+        if not self.is_alive():
+            self._selector.close()
+            os.close(self._read_fd)
+            os.close(self._write_fd)
 
     def run(self) -> None:
         waits.here.host = self
         self._fiber = getcurrent()
-        while self._tasks:
+        while self._tasks and not self._is_over:
             try:
                 self._answer()
                 self._sleep()
-            except Exception as error:  # noqa: BLE001 - the outer guard: everybody's connection is here
-                logger.error("sender.failed", exc_info=error, extra={"fields": {"error": type(error).__name__}})
+            except BaseException as error:  # noqa: BLE001 - the outer guard: everybody's connection is here
+                _tell(error)
                 time.sleep(PAUSE_SECONDS)
-        self._selector.close()
-        os.close(self._read_fd)
-        os.close(self._write_fd)
 
     def pause(self, what: Waiting, *, until: float = math.inf) -> bool:
         """Let the others run until the running task is called, or the time is over; return whether it was called."""
@@ -209,10 +232,15 @@ class Hub(threading.Thread):
 
     def in_thread(self, act: Callable[[], T]) -> T:
         task = self._running
-        if task.helper is None:
-            task.helper = Helper(name=task.name, afterwards=self._afterwards)
-        result = task.helper.do(act, done=lambda: self.call(task, Waiting.THREAD))
-        self.pause(Waiting.THREAD)
+        done = threading.Event()
+
+        def call() -> None:
+            done.set()
+            self.call(task, Waiting.THREAD)
+
+        result = task.helper.do(act, done=call)
+        while not done.is_set():
+            self.pause(Waiting.THREAD)
         return result()
 
     def forget(self, fd: int) -> None:
@@ -223,19 +251,29 @@ class Hub(threading.Thread):
         self._running = task
         task.go_on(in_time=in_time)
 
+    def _wake(self) -> None:
+        if self._is_asleep:
+            self._is_asleep = False
+            with suppress(BlockingIOError):  # the pipe is full of calls already
+                syscalls.write(self._write_fd, b"\0")
+
     def _answer(self) -> None:
         """Let those go on who were called."""
         for _ in range(len(self._calls)):
             task, what = self._calls.popleft()
             if task.waits_for is what:
-                self._let_go_on(task, in_time=True)
+                try:
+                    self._let_go_on(task, in_time=True)
+                except BaseException:
+                    self._calls.append((task, what))
+                    raise
 
     def _sleep(self) -> None:
         """Wait until somebody is called, or a descriptor is ready, or a time is over."""
         until = min(map(_deadline, self._tasks), default=0.0)
         seconds = None if until == math.inf else max(until - time.monotonic(), 0.0)
         self._is_asleep = True
-        events = self._selector.select(0.0 if self._calls else seconds)
+        events = self._selector.select(0.0 if self._calls or self._is_over else seconds)
         self._is_asleep = False
         for key, _ in events:
             if task := self._waiting.get(key.fd):

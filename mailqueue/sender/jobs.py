@@ -14,7 +14,7 @@ from mailqueue.sender.clock import boot_time
 
 
 class Lease:
-    """How long this process may go on with a mail, by the boot-time clock. Extended by the loop, asked by the threads.
+    """How long this process may go on with a mail, by the boot-time clock. The loop extends it, connections ask it.
 
     It is counted from before the database was asked, and so ends no later than the database's.
     """
@@ -56,7 +56,7 @@ class Job:
     accepted_at: float | None = None
     """When it did (monotonic seconds)."""
     options: MailOptions | None = field(init=False)
-    """What the caller asked for; read with the mail, so that threads without a database may look."""
+    """What the caller asked for; read with the mail, so that who has no database may look."""
 
     def __post_init__(self) -> None:
         self.options = options_of(self.email)

@@ -40,7 +40,7 @@ NO_ANSWER = Outcome(Verdict.UNKNOWN, Stage.FINAL_DOT, reply=Reply(0, "The sender
 
 
 class Sender:
-    """One sender process: this loop has the database connection, the pool's threads have the mail servers."""
+    """One sender process: this loop has the database connection, the pool has the mail servers."""
 
     def __init__(self, *, options: Options, configuration: Configuration, stop: Stop, waker: Waker) -> None:
         self.options = options

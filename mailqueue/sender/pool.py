@@ -24,6 +24,8 @@ from mailqueue.sender.log import logger
 T = TypeVar("T")
 IDLE_SECONDS = 8
 """A session with a server that has had nothing to do for so long is ended."""
+PAUSE_SECONDS = 2
+"""How long a pool that is stopped waits for a connection to come to its next wait."""
 ASIDE_SECONDS = (1, 2, 5, 10, 30)
 """Pauses between tries to settle a result whose row can't be worked on; the last one repeats."""
 
@@ -141,11 +143,11 @@ class Pool:
         self._aside: dict[int, Aside] = {}
         self._busy: Counter[str] = Counter()
         # A project's own template tags or storages may open the database in a thread that builds a message.
-        hub = Hub(name="connections", afterwards=databases.close_all)
-        self._connections = [Connection(hub, number=n, done=self._done) for n in range(size)]
+        self._hub = Hub(name="connections", afterwards=databases.close_all)
+        self._connections = [Connection(self._hub, number=n, done=self._done) for n in range(size)]
         self._idle: list[Connection] = list(self._connections)
         self._lock = threading.Lock()
-        hub.start()
+        self._hub.start()
 
     @property
     def idle_count(self) -> int:
@@ -228,11 +230,12 @@ class Pool:
         )
 
     def stop(self, *, timeout: float) -> None:
-        """End the connections; those that still wait for a server after the timeout are left to the process's end."""
+        """End the connections; those that still wait for a server after the timeout are not waited for any longer."""
         for connection in self._connections:
             connection.stop()
         for connection in self._connections:
             connection.join(timeout)
+        self._hub.end(timeout=PAUSE_SECONDS)
 
     def _done(self, connection: Connection, job: Job, outcome: Outcome) -> None:
         try:

@@ -62,8 +62,8 @@ def drain(*, limit: int | None = None, seconds: float = 30.0, concurrency: int =
     """Send all mail that is due, in this process, and say how it went.
 
     It is claimed, started and settled on the test's own connection to the database, in the test's own transaction if
-    there is one, and delivered by `concurrency` threads that do not touch the database. With one thread, mail goes out
-    in the order of the queue. Mail that is scheduled, or waits for its next try, stays.
+    there is one, and delivered by `concurrency` connections in other threads, which do not touch the database. With
+    one, mail goes out in the order of the queue. Mail that is scheduled, or waits for its next try, stays.
 
     At most `limit` attempts are begun. A backend that asks for a pause is waited for as long as `seconds` allow.
 

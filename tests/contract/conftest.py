@@ -18,6 +18,6 @@ def as_in_a_sender(monkeypatch: pytest.MonkeyPatch) -> None:
         own = getattr(SmtpCarrier, name)
 
         def call(self: SmtpCarrier, *args: Any, own: Any = own) -> Any:
-            return own(self, *args) if waits.is_shared() else in_hub(partial(own, self, *args))
+            return own(self, *args) if waits.here.host else in_hub(partial(own, self, *args))
 
         monkeypatch.setattr(SmtpCarrier, name, call)

@@ -1,9 +1,15 @@
 """Connections that share a thread: whatever one of them waits for, the others go on."""
 
+import os
+import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
+from typing import ClassVar
 
 import pytest
 from django.core.mail import EmailMessage
@@ -26,6 +32,11 @@ from tests.support.waiting import wait_until
 
 SIZE = 4
 LONG_SECONDS = 30.0
+
+
+@pytest.fixture(autouse=True)
+def as_in_a_sender() -> None:
+    """The pool itself does what this does for others."""
 
 
 def slow(server: SmtpServer) -> Carrier:
@@ -107,14 +118,49 @@ def test_a_long_mail_is_written_beside_the_others(connections: Connections) -> N
     assert ["connections", "connection"] == [threads[0].name, threads[-1].name.split("-")[0]]
 
 
-def test_all_connections_are_open_at_once(connections: Connections, monkeypatch: pytest.MonkeyPatch) -> None:
-    with SmtpServer(latency=0.05) as server:
-        monkeypatch.setitem(connections._makers, "smtp", lambda: slow(server))
-        for _ in range(SIZE):
-            connections.give(letter())
+def test_all_connections_are_at_work_at_once(connections: Connections, monkeypatch: pytest.MonkeyPatch) -> None:
+    """None gets an answer before all have asked, and all do it twice."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        taker = threading.Thread(target=take_everything, args=[listener, threading.Barrier(SIZE)])
+        taker.start()
+        port = listener.getsockname()[1]
+        monkeypatch.setitem(
+            connections._makers, "smtp", lambda: SmtpCarrier(EmailBackend(alias="t", host="127.0.0.1", port=port))
+        )
+        for count in (SIZE, 2 * SIZE):
+            for _ in range(SIZE):
+                connections.give(letter())
+            assert [Verdict.SENT] * count == connections.finished(count)
+        listener.shutdown(socket.SHUT_RDWR)
+        taker.join()
 
-        assert [Verdict.SENT] * SIZE == connections.finished(SIZE)
-        assert SIZE == len(server.sessions)
+
+class OwnBackend(EmailBackend):
+    """A project's backend that speaks SMTP as Django's does, and has something of its own."""
+
+    threads: ClassVar[list[str]] = []
+
+    @property
+    def host(self) -> str:
+        self.threads.append(threading.current_thread().name)
+        return self._host
+
+    @host.setter
+    def host(self, value: str) -> None:
+        self._host = value
+
+
+def test_what_a_project_adds_to_djangos_backend_runs_beside_the_others(
+    connections: Connections, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with SmtpServer() as server:
+        backend = OwnBackend(alias="test", host=server.host, port=server.port)
+        backend.threads.clear()
+        monkeypatch.setitem(connections._makers, "own", lambda: SmtpCarrier(backend))
+        connections.give(letter(), backend="own")
+
+        assert [Verdict.SENT] == connections.finished()
+    assert {"connection"} == {name.split("-")[0] for name in OwnBackend.threads}
 
 
 def test_a_pool_that_is_stopped_does_not_wait_for_who_does_not_answer(connections: Connections) -> None:
@@ -141,3 +187,36 @@ def test_a_stopped_pool_says_goodbye_and_ends_its_threads(monkeypatch: pytest.Mo
         wait_until(lambda: set(threading.enumerate()) <= others | before, what="the end of the threads")
 
     assert {"QUIT"} == set(said)
+
+
+def test_a_process_may_end_while_its_connections_are_at_work() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        taker = threading.Thread(target=take_everything, args=[listener])
+        taker.start()
+        command = [sys.executable, "-m", "tests.support.busy_exit", str(listener.getsockname()[1])]
+        environment = os.environ | {"DJANGO_SETTINGS_MODULE": "tests.settings"}
+        ended = subprocess.run(command, env=environment, capture_output=True, timeout=60, check=False)
+        listener.shutdown(socket.SHUT_RDWR)
+        taker.join()
+
+    assert (0, b"") == (ended.returncode, ended.stderr)
+
+
+def take_everything(listener: socket.socket, together: threading.Barrier | None = None) -> None:
+    """Say yes to whatever comes, and take a message for as long as it lasts; ask for messages of many `together`."""
+    with suppress(OSError):
+        while True:
+            session, _ = listener.accept()
+            threading.Thread(target=take_session, args=[session, together], daemon=True).start()
+
+
+def take_session(session: socket.socket, together: threading.Barrier | None) -> None:
+    with session, suppress(OSError, threading.BrokenBarrierError):
+        session.sendall(b"220 mx\r\n")
+        while data := session.recv(1_000_000):
+            if data.endswith(b"DATA\r\n"):
+                if together is not None:
+                    together.wait(10)
+                session.sendall(b"354 go\r\n")
+            elif len(data) < 1_000:
+                session.sendall(b"250 ok\r\n")

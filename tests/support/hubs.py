@@ -25,6 +25,8 @@ def in_hub(act: Callable[[], T]) -> T:
     hub.start()
     task.put(None)
     hub.join(LONG_SECONDS)
+    assert results, f"not done after {LONG_SECONDS} s"
+    hub.end(timeout=LONG_SECONDS)
     (value, error) = results.pop()
     if error is not None:
         raise error
