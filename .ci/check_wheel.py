@@ -10,7 +10,7 @@ from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 PACKAGE = CHECKOUT / "mailqueue"
-DEPENDENCIES = {"Django", "django-post-office", "django-environ", "nh3", "psycopg"}
+DEPENDENCIES = {"Django", "django-post-office", "django-environ", "greenlet", "nh3", "psycopg"}
 MUST_HAVE = {
     "mailqueue/py.typed",
     "mailqueue/management/commands/send_queued_mail.py",
