@@ -159,7 +159,9 @@ class Hub(threading.Thread):
         self._tasks: list[Task[Any]] = []
         self._running: Task[Any]
         self._calls: deque[tuple[Task[Any], Waiting]] = deque()
-        self._is_asleep = self._is_over = False
+        self._is_asleep = self._is_over = self._is_closed = False
+        self._pipe = threading.Lock()
+        """Held while somebody is woken: what is closed meanwhile may be another file by then."""
         self._read_fd, self._write_fd = os.pipe()
         os.set_blocking(self._read_fd, False)
         os.set_blocking(self._write_fd, False)
@@ -199,8 +201,10 @@ class Hub(threading.Thread):
             task.helper.end()
         if not self.is_alive():
             self._selector.close()
-            os.close(self._read_fd)
-            os.close(self._write_fd)
+            with self._pipe:
+                self._is_closed = True
+                os.close(self._read_fd)
+                os.close(self._write_fd)
 
     def run(self) -> None:
         waits.here.host = self
@@ -254,8 +258,9 @@ class Hub(threading.Thread):
     def _wake(self) -> None:
         if self._is_asleep:
             self._is_asleep = False
-            with suppress(BlockingIOError):  # the pipe is full of calls already
-                syscalls.write(self._write_fd, b"\0")
+            with self._pipe, suppress(BlockingIOError):  # the pipe is full of calls already
+                if not self._is_closed:
+                    syscalls.write(self._write_fd, b"\0")
 
     def _answer(self) -> None:
         """Let those go on who were called."""

@@ -27,7 +27,7 @@ def main(port: int) -> None:
         letter = Letter(SENDER, [RECIPIENT], message, write=lambda: content)
         claim = Claim(number, number, 1, "0" * 32, "default", 1)
         pool.give(Job(claim, Email(), letter, History(), Lease(asked_at=boot_time(), seconds=60)))
-    time.sleep(0.5)
+    time.sleep(0.5)  # into the midst of it, which nothing tells
     pool.revoke()
     pool.stop(timeout=0)
 

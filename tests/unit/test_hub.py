@@ -319,6 +319,13 @@ def test_a_hub_that_is_ended_leaves_who_waits_behind(pairs: Pairs, heard: "queue
     wait_until(lambda: set(threading.enumerate()) <= before, what="the end of the threads")
 
 
+def test_who_calls_a_hub_that_has_ended_writes_nowhere(house: House) -> None:
+    """By then the numbers of its pipe may be those of other files."""
+    house.close()
+    house.hub._is_asleep = True  # as seen by who was interrupted right before he writes
+    house.tasks[0].put(None)
+
+
 def test_what_a_thread_was_asked_for_is_not_kept(house: House, heard: "queue.SimpleQueue[Any]") -> None:
     class Mail:
         def read(self) -> None:
