@@ -10,7 +10,6 @@ from operator import itemgetter
 from typing import Any, TypeAlias
 
 from django.db import connections, transaction
-from django.db.backends.postgresql.base import Cursor, ServerBindingCursor
 from django.db.models import (
     CharField,
     DateTimeField,
@@ -82,7 +81,7 @@ def insert_mail(email: Email, *, using: str) -> None:
             is_ready = is_plain and type(value) in READY
             values.append(value if is_ready else prepared(value, connection=connection))
     try:
-        with _binding_cursor(connection) as cursor:
+        with connection.cursor() as cursor:
             cursor.execute(_statement(tuple(names)), values)
             email.pk, seconds = cursor.fetchone()
     except Exception:
@@ -90,25 +89,6 @@ def insert_mail(email: Email, *, using: str) -> None:
             raise
     # Django's way of reading times takes longer than all the rest of it.
     _note(email, datetime.fromtimestamp(seconds, connection.timezone), using=using)
-
-
-def _binding_cursor(connection: Any) -> Any:
-    """Return a cursor that sends the values beside the statement, as psycopg does by itself.
-
-    Django's writes them into it, to be read out of it again: that takes a sixth longer. Who has set a cursor of his
-    own keeps it.
-    """
-    raw = connection.connection
-    if raw is None:
-        connection.ensure_connection()
-        raw = connection.connection
-    if raw.cursor_factory is not Cursor:
-        return connection.cursor()
-    raw.cursor_factory = ServerBindingCursor
-    try:
-        return connection.cursor()
-    finally:
-        raw.cursor_factory = Cursor
 
 
 def insert_mails(emails: Iterable[Email], *, count: int, using: str) -> None:

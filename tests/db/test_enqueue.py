@@ -2,17 +2,19 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import psycopg
 import pytest
 from django.core.mail import EmailMultiAlternatives
 from django.db import connection, transaction
-from django.db.backends.postgresql.base import Cursor
+from django.db.backends.postgresql.base import Cursor, ServerBindingCursor
 from django.db.models import Value
 from django.db.models.expressions import DatabaseDefault
 from django.db.models.signals import post_save, pre_save
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 from post_office.models import PRIORITY, STATUS, Email
 from pytest_django import Settings
 
@@ -193,23 +195,16 @@ def test_the_object_of_a_new_mail_is_as_django_makes_it(is_watched: bool, monkey
     assert {} == made._state.fields_cache
 
 
-class OwnCursor(Cursor):
-    """Somebody's cursor, which counts what goes through it."""
-
-    count = 0
-
-    def execute(self, *arguments: Any, **options: Any) -> Any:
-        type(self).count += 1
-        return super().execute(*arguments, **options)
-
-
-def test_a_cursor_that_somebody_has_set_for_the_connection_is_used_and_djangos_own_is_left_as_it_was(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("cursor_factory", [Cursor, ServerBindingCursor])
+def test_values_are_written_as_they_are_whether_they_go_with_the_statement_or_beside_it(
+    cursor_factory: type[psycopg.Cursor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    queue()
-    raw: psycopg.Connection = connection.connection
-    assert raw.cursor_factory is Cursor
-    monkeypatch.setattr(raw, "cursor_factory", OwnCursor)
-    queue()
+    connection.ensure_connection()
+    monkeypatch.setattr(connection.connection, "cursor_factory", cursor_factory)
+    odd = "100 %s 'quoted' \\ \\' $1 ${x} naïve 中文"
+    due_at = timezone.now() + timedelta(days=1)
+    mail = queue(message=odd, headers={"X-Odd": odd}, scheduled_time=due_at)
+    written = Email.objects.get(pk=mail.pk)
 
-    assert (1, OwnCursor) == (OwnCursor.count, raw.cursor_factory)
+    assert (odd, odd) == (written.message, written.headers["X-Odd"])
+    assert (due_at, mail.created, mail.message_id) == (written.scheduled_time, written.created, written.message_id)
