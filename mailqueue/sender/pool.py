@@ -231,10 +231,11 @@ class Pool:
 
     def stop(self, *, timeout: float) -> None:
         """End the connections; those that still wait for a server after the timeout are not waited for any longer."""
+        until = time.monotonic() + timeout
         for connection in self._connections:
             connection.stop()
         for connection in self._connections:
-            connection.join(timeout)
+            connection.join(max(until - time.monotonic(), 0))
         self._hub.end(timeout=PAUSE_SECONDS)
 
     def _done(self, connection: Connection, job: Job, outcome: Outcome) -> None:

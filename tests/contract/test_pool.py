@@ -13,6 +13,7 @@ from typing import ClassVar
 
 import pytest
 from django.core.mail import EmailMessage
+from django.core.mail.backends.locmem import EmailBackend as LocMemBackend
 from django.core.mail.backends.smtp import EmailBackend
 from post_office.models import Email
 
@@ -171,6 +172,26 @@ def test_a_pool_that_is_stopped_does_not_wait_for_who_does_not_answer(connection
     connections.pool.stop(timeout=0.1)
 
     assert time.monotonic() - begin < LONG_SECONDS / 2
+
+
+class ClosesNever(LocMemBackend):
+    """A project's backend that sends, and hangs when it is to close."""
+
+    def close(self) -> None:
+        threading.Event().wait()
+
+
+def test_the_time_that_a_stopped_pool_waits_is_one_for_all_connections(
+    connections: Connections, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(connections._makers, "never closed", lambda: DjangoCarrier(ClosesNever))
+    for _ in range(SIZE):
+        connections.give(letter(), backend="never closed")
+    assert [Verdict.SENT] * SIZE == connections.finished(SIZE)
+    begin = time.monotonic()
+    connections.pool.stop(timeout=2)
+
+    assert 2 <= time.monotonic() - begin < SIZE
 
 
 def test_a_stopped_pool_says_goodbye_and_ends_its_threads(monkeypatch: pytest.MonkeyPatch) -> None:
