@@ -1,5 +1,6 @@
 """How commands talk with the person at the terminal: questions, and lists that do not fill the screen."""
 
+import sys
 from collections.abc import Iterator
 
 from django.core.management.base import CommandError
@@ -13,11 +14,12 @@ def agree(question: str) -> None:
     """Ask, and return when the answer is yes, whatever the language.
 
     Raises:
-        CommandError: it is another one, or nobody can be asked.
+        CommandError: it is another one, nobody can be asked, or who was asked has interrupted.
     """
     try:
         answer = input(f"{question} ")
-    except EOFError:
+    except (EOFError, KeyboardInterrupt):
+        sys.stdout.write("\n")
         answer = ""
     if answer.strip() != YES:
         raise CommandError(_("Nothing was done. Give --yes where nobody can be asked."))

@@ -270,9 +270,12 @@ class TestRequeue:
 
         assert [asked.pk] == list(Email.objects.filter(status=STATUS.queued).values_list("pk", flat=True))
 
-    def test_without_anybody_to_ask_nothing_comes_twice(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.parametrize("end", [EOFError, KeyboardInterrupt])
+    def test_without_anybody_to_ask_or_an_answer_nothing_comes_twice(
+        self, end: type[BaseException], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         def nobody(_: str) -> str:
-            raise EOFError
+            raise end
 
         monkeypatch.setattr(builtins, "input", nobody)
         mail = in_state(State.UNKNOWN)
