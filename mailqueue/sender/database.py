@@ -9,7 +9,7 @@ from django.db import Error, ProgrammingError, connections
 from mailqueue.queue.release import release_all_but
 from mailqueue.queue.work import is_databases_trouble, settle_in, work
 from mailqueue.sender.listen import Listener
-from mailqueue.sender.log import instrument, logger, told
+from mailqueue.sender.log import instrument, tell_fault, told
 from mailqueue.sender.options import Options
 from mailqueue.sender.waker import Waker
 
@@ -36,7 +36,7 @@ class Database:
         if is_databases_trouble(error):
             instrument("database.lost", level=logging.ERROR, error=type(error).__name__, text=first_line(error))
         else:
-            logger.error("sender.failed", exc_info=error, extra={"fields": {"error": type(error).__name__}})
+            tell_fault(error)
 
     def note_success(self) -> None:
         """Say that it works again, if it did not."""

@@ -20,7 +20,7 @@ from typing import Any, Generic, TypeVar
 from greenlet import getcurrent, greenlet
 
 from mailqueue import syscalls, waits
-from mailqueue.sender.log import logger
+from mailqueue.sender.log import tell_fault
 
 T = TypeVar("T")
 Order = TypeVar("Order")
@@ -131,16 +131,11 @@ class Task(Generic[Order]):
         try:
             self._run()
         except BaseException as error:  # noqa: BLE001 - it would end the hub, and with it everybody
-            _tell(error)
+            tell_fault(error)
         finally:
             self.helper.end()
             self._hub.leave(self)
             self._over.set()
-
-
-def _tell(error: BaseException) -> None:
-    with suppress(Exception):
-        logger.error("sender.failed", exc_info=error, extra={"fields": {"error": type(error).__name__}})
 
 
 _deadline = attrgetter("deadline")
@@ -214,7 +209,7 @@ class Hub(threading.Thread):
                 self._answer()
                 self._sleep()
             except BaseException as error:  # noqa: BLE001 - the outer guard: everybody's connection is here
-                _tell(error)
+                tell_fault(error)
                 time.sleep(PAUSE_SECONDS)
 
     def pause(self, what: Waiting, *, until: float = math.inf) -> bool:

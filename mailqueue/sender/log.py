@@ -45,6 +45,12 @@ def instrument(event: str, *, level: int = logging.INFO, **fields: Any) -> None:
         handler.tell(event, fields)
 
 
+def tell_fault(error: BaseException) -> None:
+    """Log what nobody foresaw, with its traceback. Never raises: where there is no memory for it, it is left out."""
+    with suppress(Exception):
+        logger.error("sender.failed", exc_info=error, extra={"fields": {"error": type(error).__name__}})
+
+
 def without_addresses(text: str) -> str:
     """Hide the addresses in what a server said: logs name nobody."""
     return ADDRESS.sub("<address>", text)
@@ -118,8 +124,16 @@ class GatheringHandler(logging.StreamHandler[Any]):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             self._take(self.format(record))
+        except MemoryError:
+            self._emit_shortly(record)
         except Exception:  # noqa: BLE001 - as every handler
             self.handleError(record)
+
+    def _emit_shortly(self, record: logging.LogRecord) -> None:
+        """Say what there is memory for: the line without its traceback, or nothing."""
+        record.exc_info = record.exc_text = None
+        with suppress(MemoryError):
+            self._take(self.format(record))
 
     def _take(self, line: str) -> None:
         with self.lock or nullcontext():

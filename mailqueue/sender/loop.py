@@ -35,6 +35,8 @@ GRACE_SECONDS = 30
 """How long a sender that was told to stop waits for what is in flight."""
 LAST_MOMENT_SECONDS = 2
 """How long it then waits for deliveries that were told to stop before the final dot."""
+NO_MEMORY_SECONDS = 0.5
+"""How long a sender rests that has too little memory even to say what went wrong."""
 MAY_HAVE_ARRIVED = (Verdict.SENT, Verdict.UNKNOWN)
 NO_ANSWER = Outcome(Verdict.UNKNOWN, Stage.FINAL_DOT, reply=Reply(0, "The sender was stopped before the answer came."))
 
@@ -250,8 +252,11 @@ class Sender:
         try:
             act()
         except Exception as error:  # noqa: BLE001 - the outer guard: the sender stops when it is told to
-            self._database.note_failure(error)
-            self._reconnect()
+            try:
+                self._database.note_failure(error)
+                self._reconnect()
+            except MemoryError:  # what takes it all may need it for a moment only
+                self._waker.wait(NO_MEMORY_SECONDS)
 
     def _reconnect(self) -> None:
         """Connect, however long it takes, unless there is no time left for it."""

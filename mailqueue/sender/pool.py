@@ -19,7 +19,7 @@ from mailqueue.delivery.letter import Carrier
 from mailqueue.delivery.outcomes import Blame, Outcome, Pace, Reply, Stage, Trouble, Verdict
 from mailqueue.sender.hub import Hub, Task
 from mailqueue.sender.jobs import Job
-from mailqueue.sender.log import logger
+from mailqueue.sender.log import tell_fault
 
 T = TypeVar("T")
 IDLE_SECONDS = 8
@@ -242,7 +242,7 @@ class Pool:
         try:
             self._accepted(job, outcome)
         except Exception as error:  # noqa: BLE001 - the connection lives, and the loop learns of the result all the same
-            logger.error("sender.failed", exc_info=error, extra={"fields": {"error": type(error).__name__}})
+            tell_fault(error)
         finally:
             with self._lock:
                 self._finished[job.claim.attempt_id] = (job, outcome)

@@ -175,15 +175,15 @@ def test_a_state_folder_that_cannot_be_used_costs_no_mail_and_is_used_when_it_ca
         assert sender.stop() == 0
 
 
-def queue_large(octets: int, *, is_attached: bool) -> Email:
+def queue_large(octets: int, *, is_attached: bool, subject: str = "large") -> Email:
     """Queue one mail that is so large on the wire: its text, or an attachment."""
-    message = EmailMessage("large", "Thank you.", "shop@example.com", ["large@example.com"])
+    message = EmailMessage(subject, "Thank you.", "shop@example.com", ["large@example.com"])
     if is_attached:
         message.attach("large.bin", b"x" * (octets * 7 // 10), "application/octet-stream")
     else:
         message.body = "x" * octets
     EmailBackend().send_messages([message])
-    return Email.objects.get(subject="large")
+    return Email.objects.get(subject=subject)
 
 
 @pytest.mark.parametrize("is_attached", [True, False], ids=["attachment", "text"])
@@ -207,6 +207,28 @@ def test_a_mail_that_is_too_large_for_the_memory_fails_alone(
     assert {STATUS.sent: 60, STATUS.failed: 1} == statuses()
     assert 1 <= attempts.filter(is_counted=True).count() <= 3
     assert "MemoryError" in large.mailqueue_state.note
+
+
+def test_a_sender_that_has_no_memory_for_a_while_lives_and_goes_on(senders: MakeSenders, server: SmtpServer) -> None:
+    with senders(CONCURRENCY=CONNECTIONS, RETRY_DELAYS=[1]).start(env={"MALLOC_ARENA_MAX": "1"}) as sender:
+        queue_mails(20, prefix="before")
+        wait_until_sent(20)
+        memory = Path(f"/proc/{sender.pid}/statm").read_text().split()
+        limit(sender, resource.RLIMIT_AS, int(memory[0]) * resource.getpagesize())
+        for number in range(CONNECTIONS):
+            queue_large(MEGABYTE, is_attached=False, subject=f"large-{number}")
+        queue_mails(20, prefix="beside")
+        sender.wait_for("memory|Memory")
+        time.sleep(LEASE_SECONDS)
+        assert sender.is_running()
+        limit(sender, resource.RLIMIT_AS, resource.RLIM_INFINITY)
+        queue_mails(20, prefix="after")
+        wait_until(lambda: not Email.objects.exclude(status__in=[STATUS.sent, STATUS.failed]).exists())
+        assert sender.stop() == 0
+
+    large = [f"large-{number}" for number in range(CONNECTIONS)]
+    assert {STATUS.sent} == set(Email.objects.exclude(subject__in=large).values_list("status", flat=True))
+    assert copies(server) == 0
 
 
 def test_rows_that_a_stopped_sender_has_locked_are_free_again_before_its_lease_ends(

@@ -3,10 +3,11 @@
 import json
 import logging
 import re
+from io import StringIO
 
 import pytest
 
-from mailqueue.sender.log import JsonFormatter, TextFormatter, told, told_reason, without_addresses
+from mailqueue.sender.log import GatheringHandler, JsonFormatter, TextFormatter, told, told_reason, without_addresses
 
 
 def record(**fields: object) -> logging.LogRecord:
@@ -46,6 +47,24 @@ def test_an_exception_that_quotes_values_is_quoted_to_those_alone_who_asked_for_
     assert "Your order" not in formatter.format(made)
     with caplog.at_level(logging.DEBUG, logger="mailqueue.sender"):
         assert "ValueError: Your order, jane@example.com" in formatter.format(made)
+
+
+class StarvedFormatter(TextFormatter):
+    """There is no memory for a traceback."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        if record.exc_info:
+            raise MemoryError
+        return super().format(record)
+
+
+def test_without_memory_for_a_traceback_the_event_is_told_without_it() -> None:
+    made = record(error="MemoryError")
+    made.exc_info = (MemoryError, MemoryError(), None)
+    stream = StringIO()
+    GatheringHandler(stream, StarvedFormatter()).handle(made)
+
+    assert re.fullmatch(r".* mail\.sent error=MemoryError\n", stream.getvalue())
 
 
 def test_a_field_cannot_break_the_line() -> None:
