@@ -62,8 +62,11 @@ class Helper(threading.Thread):
 
         def result() -> T:
             value, error = results.pop()
-            if error is not None:
-                raise error
+            try:
+                if error is not None:
+                    raise error
+            finally:
+                del error  # its traceback has this frame: each would keep the other, and the mail that failed
             returned: T = value
             return returned
 

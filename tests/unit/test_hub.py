@@ -1,5 +1,6 @@
 """Many take turns in one thread: nobody waits for somebody else's server, and nobody's fault is everybody's."""
 
+import gc
 import logging
 import math
 import queue
@@ -9,7 +10,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import pytest
@@ -338,6 +339,34 @@ def test_what_a_thread_was_asked_for_is_not_kept(house: House, heard: "queue.Sim
     seen = weakref.ref(heard.get(timeout=LONG))
 
     wait_until(lambda: seen() is None, what="the mail to be forgotten")
+
+
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    """Leave what refers to itself where it is, for as long as the garbage collector might."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("no_collector")
+def test_what_a_thread_had_at_hand_when_it_failed_is_not_kept(house: House, heard: "queue.SimpleQueue[Any]") -> None:
+    class Mail:
+        pass
+
+    def fail() -> None:
+        mail = Mail()
+        heard.put(weakref.ref(mail))
+        raise ValueError
+
+    def ask() -> None:
+        with suppress(ValueError):
+            waits.blocking(fail)
+
+    house.tasks[0].put(ask)
+    seen = heard.get(timeout=LONG)
+
+    wait_until(lambda: seen() is None, what="the mail to be forgotten", seconds=5)
 
 
 def test_who_gets_no_order_in_time_is_told_so_and_may_wait_again(heard: "queue.SimpleQueue[Any]") -> None:
