@@ -14,9 +14,8 @@ from post_office.models import Email
 from mailqueue.ops.states import State, state_of
 from mailqueue.testing.smtp_server import SmtpServer
 from tests.support.processes import MANAGE, environment
-from tests.support.senders import Senders, queue_mails, wait_until_sent
+from tests.support.senders import Senders, queue_mails, wait_until_alive, wait_until_sent
 from tests.support.situations import make_mail
-from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -28,9 +27,8 @@ def run(command: str, *arguments: str, **options: object) -> str:
 
 
 def test_a_test_mail_arrives_and_each_step_is_told(senders: Callable[..., Senders], server: SmtpServer) -> None:
-    with senders().start() as sender:
-        sender.wait_for("sender.started")
-        wait_until(lambda: "alive" in run("mailqueue_status"), seconds=30, what="a sender that was seen")
+    with senders().start():
+        wait_until_alive()
         text = run("mailqueue_send_test", "me@example.com")
     (accepted,) = server.messages
 
@@ -55,9 +53,8 @@ def test_a_paused_backend_sends_nothing_until_it_is_resumed(
     run("mailqueue_pause", all=True, note="moving")
     queue_mails(1)
     (mail,) = Email.objects.all()
-    with senders().start() as sender:
-        sender.wait_for("sender.started")
-        wait_until(lambda: "alive" in run("mailqueue_status"), seconds=30, what="a sender that was seen")
+    with senders().start():
+        wait_until_alive()
         before, shown = len(server.messages), run("mailqueue_show", str(mail.pk))
         run("mailqueue_resume", all=True)
         wait_until_sent(1)

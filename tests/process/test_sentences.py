@@ -16,7 +16,7 @@ from mailqueue.models import BackendHealth, SenderProcess
 from mailqueue.ops.states import state_of
 from mailqueue.queue.pauses import pause, resume
 from mailqueue.testing import Silence, SmtpServer, Unanswered
-from tests.support.senders import Senders
+from tests.support.senders import Senders, wait_until_alive
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -106,7 +106,7 @@ def test_being_sent_and_unknown(senders: MakeSenders, server: SmtpServer) -> Non
 
 def test_paused_shut_and_resting(senders: MakeSenders, server: SmtpServer) -> None:
     with senders().start() as sender:
-        wait_until(SenderProcess.objects.exists)
+        wait_until_alive()
         pause(canonical(""), by="grace", note="moving house", using="default")
         paused = queue()
         wait_for_sentence(

@@ -10,6 +10,8 @@ from typing import Any
 from django.core.mail import EmailMessage
 from post_office.models import STATUS, Email
 
+from mailqueue.models import SenderProcess
+from mailqueue.ops.senders import with_life
 from mailqueue.testing.smtp_server import SmtpServer
 from tests.support.processes import MANAGE, RunningProcess, running
 from tests.support.waiting import wait_until
@@ -76,6 +78,12 @@ def wait_until_sent(count: int, *, seconds: float = 60.0) -> None:
     wait_until(
         lambda: Email.objects.filter(status=STATUS.sent).count() >= count, seconds=seconds, what=f"{count} mails sent"
     )
+
+
+def wait_until_alive(count: int = 1) -> None:
+    """Wait until so many senders have shown up: each has then looked for mail at least once."""
+    senders = with_life(SenderProcess.objects).filter(is_alive=True)
+    wait_until(lambda: senders.count() >= count, what=f"{count} senders alive")
 
 
 def message_ids_by_subject(server: SmtpServer) -> dict[str, set[str]]:
