@@ -249,6 +249,14 @@ def test_a_test_mail_to_anybody_else_is_refused_before_it_is_queued() -> None:
     assert 0 == Email.objects.count()
 
 
+@pytest.mark.parametrize("is_dry_run", [True, False])
+def test_whoever_queues_mail_again_at_a_terminal_is_told(is_dry_run: bool) -> None:
+    out = StringIO()
+    call_command("mailqueue_requeue", make_mail(status=STATUS.failed).pk, dry_run=is_dry_run, stdout=out)
+
+    assert SENTENCE in out.getvalue()
+
+
 def test_a_drain_of_a_test_holds_as_a_sender_does() -> None:
     with SmtpServer() as server, queueing(server=server):
         held, sent = make_mail(to=["joe@example.net"]), make_mail()

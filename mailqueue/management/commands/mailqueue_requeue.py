@@ -14,6 +14,7 @@ from mailqueue.delivery.backends import spellings
 from mailqueue.management.backends import check_backend
 from mailqueue.management.command import QueueCommand
 from mailqueue.management.talk import LISTED_COUNT, agree, and_more
+from mailqueue.ops.allowed import allowed_sentence
 from mailqueue.ops.reach import Reach, reaches_of
 from mailqueue.ops.states import State, filter_by_state, states_by_id
 from mailqueue.queue.orders import Agreement, could_come_twice, newest_attempt, requeue
@@ -43,6 +44,8 @@ class Command(QueueCommand):
         missing = [pk for pk in ids if pk not in states]
         for pk in missing:
             self.stderr.write(_("There is no mail with the number %(mail)s.") % {"mail": pk})
+        if states and (sentence := allowed_sentence()):
+            self.stdout.write(sentence)
         up_to = newest_attempt(using=using)
         twice = sorted(could_come_twice(states, using=using))
         if options["dry_run"]:
