@@ -220,9 +220,15 @@ def fill(count: int, **columns: Any) -> None:
         cursor.execute(
             """INSERT INTO post_office_email (from_email, "to", cc, bcc, subject, message, html_message, status,
                    priority, created, last_updated, scheduled_time, backend_alias)
-               SELECT 'a@x', 'b@y', '', '', 's', '', '', %(status)s, 1, now(), now(), %(scheduled_time)s::timestamptz,
-                   '' FROM generate_series(1, %(count)s)""",
-            {"count": count, "scheduled_time": None, "status": STATUS.queued, **columns},
+               SELECT 'a@x', 'b@y', '', '', 's', '', '', %(status)s, %(priority)s, now(), now(),
+                   %(scheduled_time)s::timestamptz, '' FROM generate_series(1, %(count)s)""",
+            {
+                "count": count,
+                "scheduled_time": None,
+                "status": STATUS.queued,
+                "priority": PRIORITY.medium,
+                **columns,
+            },
         )
 
 
@@ -239,10 +245,10 @@ def test_what_is_read_of_a_lane_ends_at_the_limit(statement: str) -> None:
 
 
 def test_to_find_the_place_of_mails_no_more_is_read_of_their_lanes_than_is_counted() -> None:
-    fill(20_000)
+    fill(10_000)
+    fill(10_000, priority=PRIORITY.high)
     fill(20_000, scheduled_time=timezone.now() + timedelta(days=1))
     fill(20_000, status=STATUS.sent)
-    Email.objects.filter(pk__in=Email.objects.filter(status=STATUS.queued)[:10_000]).update(priority=PRIORITY.high)
     mails = list(Email.objects.filter(priority=PRIORITY.medium).values_list("pk", flat=True)[:50])
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE post_office_email")
