@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mailqueue.queue.lanes import Position
+from mailqueue.queue.lanes import QUEUED, Position
 
 # Due is what has no scheduled time or one that has passed. The scan begins where the last one ended: what was finished
 # since vacuum last came is not stepped over again. OFFSET 0 keeps the planner from reading all open attempts first.
@@ -13,7 +13,7 @@ DUE = """
 due_{n} AS MATERIALIZED (
     SELECT e.id, coalesce(e.scheduled_time, e.created) AS due, {identity} AS has_identity, {since} AS since
     FROM post_office_email e
-    WHERE e.backend_alias = %s::text AND coalesce(e.priority, 1) = %s::int AND e.status IN (2, 3)
+    WHERE e.backend_alias = %s::text AND coalesce(e.priority, 1) = %s::int AND {queued}
       AND (coalesce(e.scheduled_time, e.created), e.id) > (%s::timestamptz, %s::bigint)
       AND coalesce(e.scheduled_time, e.created) <= now()
       AND (NOT %s::bool OR e.expires_at IS NULL OR e.expires_at > now())
@@ -32,7 +32,7 @@ early_{n} AS MATERIALIZED (
     WHERE e.id = ANY (ARRAY(
         SELECT ahead.id FROM (
             SELECT e.id, e.scheduled_time FROM post_office_email e
-            WHERE e.backend_alias = %s::text AND coalesce(e.priority, 1) = %s::int AND e.status IN (2, 3)
+            WHERE e.backend_alias = %s::text AND coalesce(e.priority, 1) = %s::int AND {queued}
               AND coalesce(e.scheduled_time, e.created) > now()
               AND coalesce(e.scheduled_time, e.created) <= now() + interval '10 minutes'
             ORDER BY coalesce(e.scheduled_time, e.created), e.id LIMIT 1000
@@ -143,7 +143,7 @@ def claim(  # noqa: PLR0913 - so much there is to say of one
 def statement(spelling_count: int, *, is_alone: bool = False) -> str:
     """Return the SQL that claims in a lane whose alias has so many spellings."""
     parts = range(spelling_count)
-    scans = [scan.format(n=n, identity=IDENTITY, since=SINCE) for scan in (DUE, EARLY) for n in parts]
+    scans = [scan.format(n=n, queued=QUEUED, identity=IDENTITY, since=SINCE) for scan in (DUE, EARLY) for n in parts]
     names = [f"due_{n}" for n in parts] + [f"early_{n}" for n in parts]
     where = UNSYNCED if is_alone else ""
     return CLAIM.format(where=where, due=",".join(scans), union=" UNION ALL ".join(f"TABLE {name}" for name in names))

@@ -6,17 +6,21 @@ from typing import Any
 
 from mailqueue.queue.health import COLUMNS, FORGIVEN_SECONDS, Health
 
+# That a mail is queued, in words that lead to the lane index and to no other. `IN (2, 3)` would do for the index on
+# the status too: that was taken, and all that is queued read, where a bulk had left the lane index large and empty.
+QUEUED = "(e.status = 2 OR e.status <> 2 AND e.status = 3)"
+
 # Jumps from one lane to the next along the lane index instead of reading the rows between. What is finished stays in
 # the index until vacuum may remove it, and is stepped over: while somebody holds an old snapshot that takes long.
-HEADS = """head AS (
+HEADS = f"""head AS (
     (SELECT e.backend_alias, coalesce(e.priority, 1) AS priority, coalesce(e.scheduled_time, e.created) AS due, e.id
-     FROM post_office_email e WHERE e.status IN (2, 3)
+     FROM post_office_email e WHERE {QUEUED}
      ORDER BY e.backend_alias, coalesce(e.priority, 1), coalesce(e.scheduled_time, e.created), e.id LIMIT 1)
     UNION ALL
     SELECT following.* FROM head CROSS JOIN LATERAL (
         SELECT e.backend_alias, coalesce(e.priority, 1) AS priority, coalesce(e.scheduled_time, e.created) AS due, e.id
         FROM post_office_email e
-        WHERE e.status IN (2, 3) AND (e.backend_alias, coalesce(e.priority, 1)) > (head.backend_alias, head.priority)
+        WHERE {QUEUED} AND (e.backend_alias, coalesce(e.priority, 1)) > (head.backend_alias, head.priority)
         ORDER BY e.backend_alias, coalesce(e.priority, 1), coalesce(e.scheduled_time, e.created), e.id LIMIT 1
     ) following
 )"""
@@ -29,15 +33,15 @@ WITH RECURSIVE {HEADS}, lane AS (
 
 # The same from where each lane was left to what is due in a moment: nothing that is finished is in the way, but what
 # came in behind is not seen.
-KNOWN = """
+KNOWN = f"""
 WITH lane AS (
-    SELECT known.backend_alias, known.priority, coalesce(head.due, greatest(known.due, {seen_until})) AS begin_due,
+    SELECT known.backend_alias, known.priority, coalesce(head.due, greatest(known.due, {{seen_until}})) AS begin_due,
         coalesce(head.id - 1::bigint, known.id) AS begin_id, head.id IS NOT NULL AS is_due
     FROM unnest(%(aliases)s::text[], %(priorities)s::int[], %(dues)s::timestamptz[], %(ids)s::bigint[])
         AS known(backend_alias, priority, due, id)
     LEFT JOIN LATERAL (
         SELECT coalesce(e.scheduled_time, e.created) AS due, e.id FROM post_office_email e
-        WHERE e.backend_alias = known.backend_alias AND coalesce(e.priority, 1) = known.priority AND e.status IN (2, 3)
+        WHERE e.backend_alias = known.backend_alias AND coalesce(e.priority, 1) = known.priority AND {QUEUED}
           AND (coalesce(e.scheduled_time, e.created), e.id) > (known.due, known.id)
           AND coalesce(e.scheduled_time, e.created) <= now() + interval '10 minutes'
         ORDER BY coalesce(e.scheduled_time, e.created), e.id LIMIT 1

@@ -27,12 +27,16 @@ def fill(count: int, *, status: int = 0, priority: int = 1, due: str = "NULL") -
         )
 
 
-@pytest.fixture(params=["fresh", "stale"])
+@pytest.fixture(params=["fresh", "stale", "few", "after a burst"])
 def others(request: pytest.FixtureRequest) -> None:
-    """A table full of mails of other states, of which the statistics know, or do not."""
-    fill(OTHERS)
-    if request.param == "fresh":
-        with connection.cursor() as cursor:
+    """Mails of other states, of which the statistics know or do not; few; many that left the lane index large."""
+    is_burst = request.param == "after a burst"
+    fill(1_000 if request.param == "few" else OTHERS, status=2 if is_burst else 0)
+    with connection.cursor() as cursor:
+        if is_burst:
+            cursor.execute("UPDATE post_office_email SET status = 0")
+            fill(20, status=2)
+        if request.param != "stale":
             cursor.execute("ANALYZE post_office_email")
     for _ in range(20):
         make_mail()
