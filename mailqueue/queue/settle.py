@@ -54,7 +54,7 @@ UPDATE post_office_email e SET status = {STATUS.requeued}, last_updated = now(),
     number_of_retries = coalesce(e.number_of_retries, 0) + g.is_counted::int
 FROM unnest(%(ids)s::bigint[], %(delays)s::float8[], %(counted)s::boolean[], %(unknown)s::boolean[])
     AS g(email_id, delay, is_counted, is_unknown)
-WHERE e.id = ANY (%(ids)s::bigint[]) AND e.id = g.email_id AND e.status IN (2, 3)
+WHERE e.id = ANY (%(ids)s::bigint[]) AND e.id = g.email_id AND e.status + 0 IN (2, 3)
 """
 
 STOP = f"""
@@ -63,7 +63,7 @@ WITH given AS (
 ), stopped AS (
     UPDATE post_office_email e SET status = {STATUS.failed}, last_updated = now()
     FROM given
-    WHERE e.id = ANY (ARRAY(SELECT email_id FROM given)) AND e.id = given.email_id AND e.status IN (2, 3)
+    WHERE e.id = ANY (ARRAY(SELECT email_id FROM given)) AND e.id = given.email_id AND e.status + 0 IN (2, 3)
     RETURNING e.id
 )
 INSERT INTO mailqueue_mailstate (email_id, reason, note, stopped_by, stopped_at)

@@ -43,10 +43,12 @@ REFUSED_SECONDS = 3600
 """For so long mail of a From that the server refused is held without asking the server again."""
 
 REFUSED = """
-SELECT a.id, r.reply FROM mailqueue_attempt a JOIN post_office_email e ON e.id = a.email_id
-    JOIN mailqueue_refusedfrom r ON r.backend = a.backend AND r.from_email = e.from_email
-WHERE a.id = ANY(%(ids)s) AND a.outcome IS NULL AND a.sender = %(sender)s AND e.status IN (2, 3)
-  AND r.refused_at > now() - %(refused_for)s * interval '1 second'
+SELECT a.id, refused.reply FROM mailqueue_attempt a CROSS JOIN LATERAL (
+    SELECT r.reply FROM post_office_email e JOIN mailqueue_refusedfrom r ON r.from_email = e.from_email
+    WHERE e.id = a.email_id AND e.status + 0 IN (2, 3) AND r.backend = a.backend
+      AND r.refused_at > now() - %(refused_for)s * interval '1 second' OFFSET 0
+) refused
+WHERE a.id = ANY(%(ids)s::bigint[]) AND a.outcome IS NULL AND a.sender = %(sender)s
 """
 
 REFUSE = """
@@ -57,9 +59,10 @@ WHERE r.refused_at <= now() - %(refused_for)s * interval '1 second'
 """
 
 EXPIRED = """
-SELECT a.id FROM mailqueue_attempt a JOIN post_office_email e ON e.id = a.email_id
-WHERE a.id = ANY(%(ids)s) AND a.outcome IS NULL AND a.sender = %(sender)s
-  AND e.status IN (2, 3) AND e.expires_at <= now()
+SELECT a.id FROM mailqueue_attempt a
+WHERE a.id = ANY(%(ids)s::bigint[]) AND a.outcome IS NULL AND a.sender = %(sender)s AND EXISTS (
+    SELECT FROM post_office_email e
+    WHERE e.id = a.email_id AND e.status + 0 IN (2, 3) AND e.expires_at <= now() OFFSET 0)
 """
 
 RENEW = """

@@ -15,7 +15,7 @@ NOTE = "Nobody knows whether the mail server took the mail: it may have arrived.
 RESEND = f"""
 UPDATE post_office_email SET status = {STATUS.requeued}, last_updated = now(),
     scheduled_time = now() + %s * interval '1 second'
-WHERE id = ANY(%s) AND status IN (2, 3)
+WHERE id = ANY(%s::bigint[]) AND status + 0 IN (2, 3)
 """
 
 WISHES = "SELECT email_id, unknown_outcome FROM mailqueue_mailoptions WHERE email_id = ANY(%s)"

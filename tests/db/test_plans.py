@@ -61,6 +61,14 @@ def test_the_mails_of_a_lane_are_found_along_its_index() -> None:
     assert {} == {which: scans for which, scans in others.items() if set(scans) - allowed}
 
 
+@pytest.mark.usefixtures("others")
+@pytest.mark.parametrize("name", OF_EACH_MAIL)
+def test_a_mail_that_is_named_is_found_by_its_id(name: str, is_generic: bool) -> None:
+    plan = carried_out(*OF_EACH_MAIL[name], is_generic=is_generic)
+
+    assert {"post_office_email_pkey"} >= {scan.index for scan in plan.of(EMAILS)}
+
+
 @pytest.mark.parametrize("name", ["claim", "claim alone", "known lanes"])
 def test_a_scan_begins_at_its_position_in_the_index(name: str, is_generic: bool) -> None:
     make_mail()

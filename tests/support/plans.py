@@ -12,8 +12,10 @@ from django.db import connection
 from mailqueue.queue.claim import statement
 from mailqueue.queue.lanes import READ_ALL, READ_KNOWN, START, Position
 from mailqueue.queue.mails import READ as READ_MAILS
-from mailqueue.queue.settle import CLOSE
+from mailqueue.queue.settle import CLOSE, RETRY, STOP
+from mailqueue.queue.start import EXPIRED, REFUSED
 from mailqueue.queue.start import START as MARK_STARTED
+from mailqueue.queue.unknown import RESEND
 from mailqueue.queue.usual import USUAL
 from mailqueue.queue.work import PLANNING
 
@@ -58,8 +60,13 @@ OF_EACH_MAIL: dict[str, tuple[str, Parameters]] = {
     "usual turn": (USUAL, START_PARAMETERS | GIVEN | {"email_ids": "{1}"}),
     "start": (MARK_STARTED, START_PARAMETERS),
     "mails": (READ_MAILS, [[1]]),
+    "retry": (RETRY, {"ids": [1], "delays": [1.0], "counted": [True], "unknown": [False]}),
+    "stop": (STOP, [[1], ["failed"], [""], [""]]),
+    "refused": (REFUSED, START_PARAMETERS | {"ids": [1]}),
+    "expired": (EXPIRED, START_PARAMETERS | {"ids": [1]}),
+    "resend": (RESEND, [1.0, [1]]),
 }
-"""What is said in every turn about a few mails that are named by their ids."""
+"""What is said in a turn about a few mails that are named by their ids."""
 
 
 @dataclass(frozen=True)
