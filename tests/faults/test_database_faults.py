@@ -23,8 +23,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 NAME = "mailqueue-sender-under-test"
 OURS = "FROM pg_stat_activity WHERE application_name = %s"
 CONNECTIONS = 4
-NOTICED_WITHIN = 30
-BACK_WITHIN = 10
+NOTICED_WITHIN = 60
+BACK_WITHIN = 60
 
 
 @pytest.fixture
@@ -171,7 +171,7 @@ def test_term_is_honoured_on_a_connection_that_carries_nothing_and_what_was_acce
         server.wait_for(20)
         proxy.freeze()
 
-        assert sender.stop(signal.SIGTERM, seconds=30) == 0
+        assert sender.stop(signal.SIGTERM) == 0
     count = len(server.messages)
     assert Email.objects.filter(status=STATUS.sent).count() < count
     proxy.thaw()
@@ -194,7 +194,7 @@ def test_what_was_started_by_a_commit_whose_answer_was_lost_is_known_not_to_be_s
         wait_until(lambda: Attempt.objects.filter(outcome="sent").exists())
         proxy.freeze()
 
-        assert sender.stop(signal.SIGTERM, seconds=30) == 0
+        assert sender.stop(signal.SIGTERM) == 0
     assert Attempt.objects.filter(finished_at__isnull=True, started_at__isnull=False).count() == 1
     proxy.thaw()
     with make.start() as sender:
@@ -211,7 +211,7 @@ def test_term_is_honoured_while_connecting_hangs(
     with Senders(database_url=way, server=server, state_dir=tmp_path).start() as sender:
         sender.wait_for(r"database\.away")
 
-        assert sender.stop(signal.SIGTERM, seconds=10) == 0
+        assert sender.stop(signal.SIGTERM) == 0
 
 
 def test_no_transaction_is_open_while_a_mail_server_is_silent(
@@ -226,5 +226,5 @@ def test_no_transaction_is_open_while_a_mail_server_is_silent(
             rows = somebody.execute(f"SELECT state, xact_start IS NULL {OURS}", [NAME]).fetchall()
             return rows == [("idle", True)]
 
-        wait_until(is_idle, seconds=5)
+        wait_until(is_idle)
         sender.send(signal.SIGKILL)

@@ -84,12 +84,11 @@ def test_scheduled_mail_is_neither_early_nor_late_by_a_wrong_clock(
         post_office_mail.send(
             "a@example.com", "shop@example.com", subject="later", scheduled_time=due_at + timedelta(minutes=4)
         )
-        server.wait_for(1, seconds=15)
+        server.wait_for(1)
         late_by = timezone.now() - due_at
         assert sender.stop() == 0
 
-    # While LISTEN is proven, a sender looks every five seconds.
-    assert timedelta(0) <= late_by < timedelta(seconds=8)
+    assert timedelta(0) <= late_by < timedelta(minutes=1)
     assert ["soon"] == list(subjects_of(server))
 
 

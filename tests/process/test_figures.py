@@ -43,7 +43,7 @@ def test_two_senders_add_up(senders: MakeSenders) -> None:
 def test_a_sender_that_goes_on_writes_meanwhile(senders: MakeSenders) -> None:
     with senders().start() as sender:
         queue_mails(1)
-        wait_until(SendingMinute.objects.exists, what="a minute", seconds=20)
+        wait_until(SendingMinute.objects.exists, what="a minute", seconds=60)
 
         assert sender.stop(signal.SIGTERM) == 0
     assert {"accepted_count": 1, "waits": 1} == totals()

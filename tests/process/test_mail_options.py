@@ -74,7 +74,7 @@ def test_a_killed_senders_mail_is_treated_as_it_asks(
         sender.wait()
     server.script.set("BODY", None)
     with make.start() as sender:
-        wait_until(lambda: mailqueue.state(mail).is_final, seconds=20)
+        wait_until(lambda: mailqueue.state(mail).is_final)
         sender.stop()
 
     assert ({"order": copies}, State.UNKNOWN if copies == 1 else State.SENT) == (subjects_of(server), state(mail))

@@ -1,7 +1,6 @@
 """Retention: a sender deletes mail whose time is over while it sends, and nothing else."""
 
 import json
-import signal
 import sys
 from datetime import timedelta
 from pathlib import Path
@@ -11,6 +10,7 @@ from django.utils import timezone
 from post_office.models import STATUS, Email
 
 from tests.support.processes import running
+from tests.support.senders import wait_until_alive
 from tests.support.situations import make_mail
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -50,7 +50,7 @@ def test_a_sender_deletes_what_is_over_and_says_how_much(database_url: str, tmp_
     with running(sys.executable, "-c", BUSY_PURGER, env=given) as sender:
         sender.wait_for("mails.purged outcome=sent count=1")
 
-        assert sender.stop(signal.SIGTERM, seconds=5) == 0
+        assert sender.stop() == 0
     assert kept == left()
 
 
@@ -70,14 +70,14 @@ def test_a_purge_that_fails_is_told_and_tried_again(database_url: str, tmp_path:
         sender.wait_for("purge.failed error=OSError")
         sender.wait_for("mails.purged")
 
-        assert sender.stop(signal.SIGTERM, seconds=5) == 0
+        assert sender.stop() == 0
     assert set() == left()
 
 
 def test_without_the_setting_nothing_is_ever_deleted(database_url: str, tmp_path: Path) -> None:
     kept = {old(STATUS.sent).pk}
     with running(sys.executable, "-c", BUSY_PURGER, env=environment(database_url, tmp_path)) as sender:
-        sender.wait_for("sender.started")
+        wait_until_alive()
 
-        assert sender.stop(signal.SIGTERM, seconds=5) == 0
+        assert sender.stop() == 0
     assert kept == left()

@@ -258,7 +258,10 @@ def leave_old_file(media: Path) -> Path:
 
 def session_count() -> int:
     with connections["default"].cursor() as cursor:
-        cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
+        cursor.execute(
+            """SELECT count(*) FROM pg_stat_activity
+               WHERE datname = current_database() AND backend_type = 'client backend'"""
+        )
         return int(cursor.fetchone()[0])
 
 
@@ -281,7 +284,7 @@ def test_a_sweeper_removes_says_how_many_and_keeps_no_connection(
 
     (swept,) = (record for record in caplog.records if record.message == "attachments.swept")
     assert ({"count": 1}, set()) == (swept.fields, files(media))
-    wait_until(lambda: session_count() == before, seconds=5, what="the end of the sweeper's session")
+    wait_until(lambda: session_count() <= before, what="the end of the sweeper's session")
 
 
 def test_a_sweeper_survives_what_a_storage_raises(
@@ -301,7 +304,7 @@ def test_a_process_does_not_wait_for_a_sweep(database_url: str, media: Path) -> 
     with running(sys.executable, "-c", script, env=environment(database_url, media)) as sender:
         sender.wait_for("listing")
 
-        assert sender.stop(signal.SIGTERM, seconds=5) == 0
+        assert sender.stop() == 0
 
 
 def test_a_sender_sweeps(database_url: str, media: Path) -> None:
@@ -309,5 +312,5 @@ def test_a_sender_sweeps(database_url: str, media: Path) -> None:
     with running(sys.executable, "-c", BUSY_SWEEPER, env=environment(database_url, media)) as sender:
         sender.wait_for("attachments.swept count=1")
 
-        assert sender.stop(signal.SIGTERM, seconds=5) == 0
+        assert sender.stop() == 0
     assert not path.exists()
