@@ -8,7 +8,7 @@ import pytest
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.test import Client
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
 CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
 FLAGS = [
@@ -27,6 +27,9 @@ SCREENS = {
 }
 
 Shoot = Callable[[Page, str], None]
+
+# On a busy machine a page takes its time: five seconds, as Playwright has it, are none.
+expect.set_options(timeout=30_000)
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +94,7 @@ def shoot(screen: str) -> Shoot:
     """Keep a picture of the whole page, and fail when the page is wider than the screen."""
 
     def take(page: Page, name: str) -> None:
+        page.wait_for_load_state()  # a page whose style sheets are still to come may be of any width
         page.screenshot(path=SCREENSHOTS / f"{name}-{screen}.png", full_page=True)
         overflow = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
         assert overflow <= 0, f"{name} is {overflow} px wider than the screen"

@@ -96,7 +96,9 @@ def test_a_hostile_mail_runs_nothing_and_reaches_nobody(
     expect(frame.get_by_role("heading")).to_have_text("A very good offer")
     expect(frame.locator("img.inline")).to_be_visible()
     expect(admin.locator(".mail-remote")).to_contain_text("2 images of other hosts are not shown.")
-    for link in frame.locator("a.link").all():
+    links = frame.locator("a.link")
+    expect(links).to_have_count(3)
+    for link in links.all():
         link.click()
     shoot_preview(admin, "mail-hostile", screen)
     shoot(admin, "mail-hostile")
@@ -141,15 +143,19 @@ def test_remote_images_are_fetched_when_asked_for_and_nothing_else_is(
     curious.goto(address_of(mail))
     curious.get_by_role("link", name="Show remote images").click()
     frame = curious.frame_locator("iframe.mail-preview")
-    for image in frame.locator("img.remote").all():
+    images = frame.locator("img.remote")
+    expect(images).to_have_count(2)
+    for image in images.all():
         expect(image).to_have_js_property("naturalWidth", 1)
     expect(curious.locator(".mail-remote")).to_contain_text("2 images of other hosts are shown, for this look only.")
     shoot_preview(curious, "mail-hostile-images", screen)
     shoot(curious, "mail-hostile-images")
+    curious.wait_for_load_state()  # with it, all that the page and the mail in it fetch has come
     fetched = sorted(request.path for request in spy.requests)
     referrers = {request.headers["Referer"] for request in spy.requests}
     curious.get_by_role("link", name="Hide remote images").click()
     expect(curious.get_by_role("link", name="Show remote images")).to_be_visible()
+    curious.wait_for_load_state()
 
     assert (["/odd.png", "/pixel.png"], {None}) == (fetched, referrers)
     assert (2, False) == (len(spy.requests), "hacked" in curious.title())

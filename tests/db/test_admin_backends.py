@@ -150,14 +150,14 @@ def test_a_resume_wakes_the_senders(listener: psycopg.Connection) -> None:
     pause(ALIAS, by="ann", note="", using="default")
     resume(ALIAS, using="default")
 
-    assert [notice.CHANNEL] == [heard.channel for heard in listener.notifies(timeout=5, stop_after=1)]
+    assert [notice.CHANNEL] == [heard.channel for heard in listener.notifies(timeout=30, stop_after=1)]
 
 
 @pytest.mark.django_db(transaction=True)
 def test_new_limits_wake_the_senders(listener: psycopg.Connection) -> None:
     allow(ALIAS, per_second=5, per_day=None, connections_at_once=None, using="default")
 
-    assert [notice.CHANNEL] == [heard.channel for heard in listener.notifies(timeout=5, stop_after=1)]
+    assert [notice.CHANNEL] == [heard.channel for heard in listener.notifies(timeout=30, stop_after=1)]
 
 
 # limits

@@ -205,7 +205,7 @@ def test_the_page_of_a_mail_whose_time_is_over_offers_no_requeue(admin_client: C
 def test_requeue_leaves_out_what_can_not_be_sent_and_says_why(admin_client: Client) -> None:
     wiped, failed = make_secret_mail(status=STATUS.sent), make_mail(status=STATUS.failed)
     mark_wiped(wiped)
-    over = make_mail(status=STATUS.failed, expires_at=timezone.now() - timedelta(seconds=1))
+    over = make_mail(status=STATUS.failed, expires_at=timezone.now() - timedelta(hours=1))
     interrupted = make_mail(status=None)
     said = act(admin_client, wiped, failed, over, interrupted)
 

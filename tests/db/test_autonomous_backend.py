@@ -185,15 +185,16 @@ def test_senders_are_woken(monkeypatch: pytest.MonkeyPatch, database_url: str) -
         listener.execute(f"LISTEN {notice_module.CHANNEL}")
         report()
 
-        assert len(list(listener.notifies(timeout=5, stop_after=1))) == 1
+        assert len(list(listener.notifies(timeout=30, stop_after=1))) == 1
 
 
 def test_its_connection_is_closed_again(database_url: str) -> None:
-    count = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+    clients = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND backend_type = 'client backend'"
     with psycopg.connect(database_url, autocommit=True) as other:
-        before = other.execute(count).fetchone()
+        before = set(other.execute(clients))
         report()
-        wait_until(lambda: before == other.execute(count).fetchone(), what="the connection to be closed")
+        # Not as many as before: a session of the test before this one may still be about to end.
+        wait_until(lambda: set(other.execute(clients)) <= before, what="the connection to be closed")
 
 
 def test_a_database_whose_transactions_are_opened_and_ended_by_hand_keeps_the_report(
@@ -287,9 +288,20 @@ def test_who_has_waited_long_enough_goes_on_and_nothing_is_written_behind_his_ba
 
 
 def test_a_receiver_that_hangs_after_the_commit_does_not_make_the_report_fail(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(autonomous, "WAIT_SECONDS", 0.5)
-    goes_on = threading.Event()
-    with receiving(email_queued, lambda **_: goes_on.wait()):
+    hangs, goes_on = threading.Event(), threading.Event()
+
+    class WaitedFor(threading.Thread):
+        """Waited for until it hangs, however long it takes to come there."""
+
+        def join(self, timeout: float | None = None) -> None:
+            hangs.wait(timeout)
+
+    def hang(**_: Any) -> None:
+        hangs.set()
+        goes_on.wait()
+
+    monkeypatch.setattr(autonomous.threading, "Thread", WaitedFor)
+    with receiving(email_queued, hang):
         assert (1, ["report"]) == (report(), subjects())
         goes_on.set()
         wait_until(lambda: not writers(), what="the end of the thread")

@@ -172,7 +172,8 @@ def age(mail: Email, *, last_updated: float, **ago: float) -> None:
 def test_a_claim_knows_since_when_the_mail_is_due(ago: dict[str, float], expected: float) -> None:
     age(make_mail(), **ago)
 
-    assert expected == pytest.approx(waited(claim_one()), abs=5)
+    # It has been due for longer by what the test itself has taken.
+    assert expected <= waited(claim_one()) + 0.001 < expected + 60
 
 
 # what a sender counts
@@ -221,16 +222,19 @@ def test_the_wait_of_a_mail_that_is_tried_again_is_not_counted() -> None:
     assert {"accepted_count": 1} == counts_of(SendingMinute.objects.get())
 
 
-def test_a_sender_writes_at_once_and_then_every_fifteen_seconds_at_most() -> None:
+def test_a_sender_writes_at_once_and_then_every_fifteen_seconds_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("mailqueue.sender.figures.time.monotonic", lambda: now[0])
     figures = Figures(using="default")
     assert figures.due_at == float("inf")
     figures.note_unknown(["default"])
     figures.write_if_due()
     figures.note_unknown(["default"])
+    now[0] += 14.9
     figures.write_if_due()
 
     assert [1] == list(SendingMinute.objects.values_list("unknown_count", flat=True))
-    assert 10 < figures.due_at - time.monotonic() < 15
+    assert 1015 == figures.due_at
 
 
 def test_what_can_not_be_written_is_told_kept_and_written_later(caplog: pytest.LogCaptureFixture) -> None:
@@ -270,9 +274,9 @@ def test_a_row_that_somebody_has_locked_keeps_no_sender_waiting_for_long(databas
     with psycopg.connect(database_url) as other:
         other.execute("LOCK TABLE mailqueue_sendingminute")
         began_at = time.monotonic()
-        figures.write()
+        figures.write()  # the lock is there until this has given up
         took = time.monotonic() - began_at
     figures.write()
 
-    assert took < 5
+    assert took < 30
     assert 1 == SendingMinute.objects.get().unknown_count

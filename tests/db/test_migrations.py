@@ -166,11 +166,11 @@ def test_an_invalid_leftover_of_the_index_is_made_anew() -> None:
 def test_an_open_writer_that_blocks_the_index_is_named_and_the_next_try_mends_it(
     monkeypatch: pytest.MonkeyPatch, database_url: str
 ) -> None:
-    monkeypatch.setattr(lane_index, "PATIENCE_SECONDS", 1)
     editor = connection.schema_editor(atomic=False)
     lane_index.drop(None, editor)
     try:
-        with psycopg.connect(database_url) as writer:
+        with psycopg.connect(database_url) as writer, monkeypatch.context() as impatient:
+            impatient.setattr(lane_index, "PATIENCE_SECONDS", 1)
             writer.execute("UPDATE post_office_email SET status = 2 WHERE false")
             with pytest.raises(OperationalError, match="a transaction has been open on this database"):
                 lane_index.create(None, editor)

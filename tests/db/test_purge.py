@@ -26,6 +26,7 @@ from mailqueue.ops.states import State, states_of
 from mailqueue.queue import purge as purge_module
 from mailqueue.queue.purge import purge, purge_attachments
 from mailqueue.sender.purger import retention
+from tests.support.locks import is_waited_for
 from tests.support.situations import SITUATIONS, make_attempt, make_mail, stop_mail
 from tests.support.waiting import wait_until
 
@@ -37,6 +38,8 @@ GONE = {
     "cancelled": {State.CANCELLED},
 }
 YEAR = timedelta(days=365)
+LOOKING = 4711
+"""An advisory lock."""
 
 
 @pytest.fixture
@@ -195,20 +198,23 @@ def test_a_mail_that_changes_while_it_is_being_found_is_looked_at_again(
 ) -> None:
     mail = make_mail(status=STATUS.sent)
     Email.objects.update(created=timezone.now() - YEAR)
-    # Not by an advisory lock: the transaction's lock_timeout would end that.
-    slow = purge_module.LOCK.replace("WHERE (", "WHERE pg_sleep(1) IS NOT NULL AND (", 1)
-    monkeypatch.setattr(purge_module, "LOCK", slow)
+    # It waits while it looks, for a lock that the transaction's own lock_timeout would end.
+    patient = "set_config('lock_timeout', '60s', true)"
+    waiting = f"pg_advisory_xact_lock(CASE WHEN {patient} <> '' THEN {LOOKING} END) IS NOT NULL"
+    monkeypatch.setattr(purge_module, "LOCK", purge_module.LOCK.replace("WHERE (", f"WHERE {waiting} AND (", 1))
     with psycopg.connect(database_url, autocommit=True) as other, ThreadPoolExecutor(1) as pool:
+        other.execute("SELECT pg_advisory_lock(%s)", [LOOKING])
         counted = pool.submit(_purge_by_creation)
-        wait_until(lambda: _is_sleeping(other), seconds=20, what="a purge that is looking")
+        wait_until(lambda: is_waited_for(other), what="a purge that is looking")
         other.execute("UPDATE post_office_email SET status = 1 WHERE id = %s", [mail.pk])
         other.execute(
             "INSERT INTO mailqueue_mailstate (email_id, reason, note, stopped_by, stopped_at)"
             " VALUES (%s, 'unknown', '', '', now())",
             [mail.pk],
         )
+        other.execute("SELECT pg_advisory_unlock(%s)", [LOOKING])
 
-        assert (0, {mail.pk}) == (counted.result(timeout=20), left())
+        assert (0, {mail.pk}) == (counted.result(timeout=60), left())
 
 
 def _purge_by_creation() -> int:
@@ -216,11 +222,6 @@ def _purge_by_creation() -> int:
         return purge_all(by_creation=True)
     finally:
         connection.close()
-
-
-def _is_sleeping(other: "psycopg.Connection[Any]") -> bool:
-    found = other.execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'").fetchone()
-    return found is not None and found[0] > 0
 
 
 def test_a_database_that_is_full_is_told_and_no_mail_is_counted_as_kept() -> None:

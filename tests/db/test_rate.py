@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailqueue.models import BackendHealth
+from mailqueue.queue import health as health_module
+from mailqueue.queue import rate as rate_module
 from mailqueue.queue.health import CALM_SECONDS, introduce, read_health, record_calm, record_crowding
 from mailqueue.queue.rate import (
     DAY_SECONDS,
@@ -23,6 +25,17 @@ from mailqueue.queue.rate import (
 from tests.support.mails import turn
 
 RATE = Limits(per_second=10)
+
+
+@pytest.fixture(autouse=True)
+def no_time_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stop the clock, but for `pass_time`: however long this machine takes, no token comes in and no rest ends.
+
+    Each test is one transaction, and to that it is the same time from its beginning to its end.
+    """
+    for module, names in ((rate_module, ("LOCK", "SPEND", "THROTTLE")), (health_module, ("READ", "CROWD", "CALM"))):
+        for name in names:
+            monkeypatch.setattr(module, name, getattr(module, name).replace("clock_timestamp()", "now()"))
 
 
 @pytest.fixture

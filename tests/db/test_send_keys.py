@@ -19,6 +19,7 @@ from mailqueue.sender import reaper as reaper_module
 from mailqueue.sender.journal import Journal
 from mailqueue.sender.options import Options
 from mailqueue.sender.reaper import Reaper
+from tests.support.locks import is_waited_for
 from tests.support.mails import SENDER, turn
 from tests.support.outbox import queueing
 from tests.support.sending import JANE, SHOP, queue
@@ -48,20 +49,15 @@ def other_session() -> Iterator[Session]:
         yield lambda act: executor.submit(run, act)
 
 
-def is_waiting() -> bool:
-    """Whether some session waits for the transaction of another one."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'")
-        return bool(cursor.fetchone()[0])
-
-
 @pytest.fixture
 def waiting_call(other_session: Session) -> Session:
     """Start a call in another session, and go on when it waits for the transaction that is open here."""
 
     def start(act: Callable[[], Any]) -> Future[Any]:
         call = other_session(act)
-        wait_until(is_waiting, what="the second call to wait for the first transaction")
+        wait_until(
+            lambda: is_waited_for(connection.connection), what="the second call to wait for the first transaction"
+        )
         return call
 
     return start

@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import sys
 from collections.abc import Callable
 from datetime import timedelta
@@ -40,6 +39,7 @@ from mailqueue.sender.report import report
 from mailqueue.sender.sweeper import FileRemover
 from mailqueue.sender.turn import Turn
 from mailqueue.testing.smtp_server import SmtpServer
+from tests.support.locks import is_waited_for
 from tests.support.mails import SENDER, claimed, end_lease, make_mail, settlement, turn
 from tests.support.processes import running
 from tests.support.secrets import SECRET, attach, keep_source, make_secret_mail, traces
@@ -109,7 +109,7 @@ def give_up_writing() -> None:
 
 def let_expire() -> None:
     claim = claim_one()
-    Email.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
+    Email.objects.update(expires_at=timezone.now() - timedelta(hours=1))
     make_turn().run(Plan(starting=[claim]))
 
 
@@ -263,7 +263,7 @@ def test_a_turn_without_sensitive_mail_does_not_ask_for_any() -> None:
     result = (job_of(claim_one()), SENT)
     late = make_mail(expires_at=timezone.now() + timedelta(hours=1))
     claim = claim_one()
-    Email.objects.filter(pk=late.pk).update(expires_at=timezone.now() - timedelta(seconds=1))
+    Email.objects.filter(pk=late.pk).update(expires_at=timezone.now() - timedelta(hours=1))
     with CaptureQueriesContext(connection) as captured:
         make_turn().run(Plan(results=[result], starting=[claim]))
 
@@ -488,7 +488,7 @@ def test_a_storage_that_never_answers_keeps_a_sender_neither_from_sending_nor_fr
             make_mail()
             wait_until_sent(2)
 
-            assert sender.stop(signal.SIGTERM, seconds=6) == 0
+            assert sender.stop() == 0
 
 
 def test_who_has_no_files_to_remove_stops_at_once() -> None:
@@ -507,7 +507,7 @@ def test_an_attachment_that_two_senders_wipe_at_once_goes_with_the_second() -> N
         wipe(cursor, [mail.pk])
         second = Thread(target=wipe_alone, args=(other,))
         second.start()
-        wait_until(lambda: is_waited_for(cursor))
+        wait_until(lambda: is_waited_for(connection.connection))
     second.join(30)
 
     assert (False, False, set()) == (Attachment.objects.exists(), file.exists(), traces())
@@ -517,11 +517,6 @@ def wipe_alone(mail: Email) -> None:
     with work("default", lock_timeout="30s") as cursor:
         wipe(cursor, [mail.pk])
     connection.close()
-
-
-def is_waited_for(cursor: Any) -> bool:
-    cursor.execute("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)")
-    return bool(cursor.fetchone()[0])
 
 
 @pytest.mark.django_db(transaction=True)

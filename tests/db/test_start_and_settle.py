@@ -114,7 +114,7 @@ def test_the_pause_before_an_unknown_mail_is_sent_again_is_not_made_shorter() ->
 
 
 def test_what_has_expired_is_told_apart_from_what_was_cancelled() -> None:
-    late, cancelled = make_mail(expires_at=timezone.now() - timedelta(seconds=1)), make_mail()
+    late, cancelled = make_mail(expires_at=timezone.now() - timedelta(hours=1)), make_mail()
     with turn() as cursor:
         claims = claimed(cursor)
         Email.objects.filter(pk=cancelled.pk).update(status=STATUS.failed)
@@ -171,6 +171,9 @@ def test_nothing_is_logged_where_that_is_asked() -> None:
 def test_a_retry_waits_in_the_queue_by_the_databases_clock() -> None:
     mail = make_mail()
     (claim,) = started()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT now()")
+        (now,) = cursor.fetchone()
     retry = settlement(
         claim,
         AttemptOutcome.RETRY,
@@ -185,7 +188,7 @@ def test_a_retry_waits_in_the_queue_by_the_databases_clock() -> None:
     mail.refresh_from_db()
 
     assert (STATUS.requeued, 1) == (mail.status, mail.number_of_retries)
-    assert timedelta(seconds=85) < mail.scheduled_time - timezone.now() < timedelta(seconds=91)
+    assert timedelta(seconds=90.5) == mail.scheduled_time - now
     assert [(STATUS.failed, "451 4.7.1 x")] == list(mail.logs.values_list("status", "message"))
 
 

@@ -24,6 +24,7 @@ from mailqueue.queue.health import Health
 from mailqueue.queue.history import History
 from mailqueue.queue.settle import settle
 from mailqueue.queue.start import start
+from mailqueue.sender import pool as pool_module
 from mailqueue.sender.clock import boot_time
 from mailqueue.sender.foregone import outcome_without_sending
 from mailqueue.sender.jobs import Job, Lease
@@ -138,7 +139,7 @@ def test_a_backend_that_raises_what_is_no_exception_costs_no_connection(settings
         claim = Claim(number, mail.pk, 1, "0" * 32, alias, 1)
         lease = Lease(asked_at=boot_time(), seconds=60)
         pool.give(Job(claim, email, letter_of(email, recipients=list(mail.to)), History(), lease))
-        found += wait_until(pool.finished, seconds=10)
+        found += wait_until(pool.finished)
         pool.forget(pool.finished())
     pool.stop(timeout=10)
 
@@ -146,7 +147,8 @@ def test_a_backend_that_raises_what_is_no_exception_costs_no_connection(settings
     assert [Verdict.UNKNOWN, Verdict.UNKNOWN] == [outcome.verdict for _, outcome in found]
 
 
-def test_a_result_that_was_put_aside_rests_longer_each_time() -> None:
+def test_a_result_that_was_put_aside_rests_longer_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool_module, "ASIDE_SECONDS", (100, 200))
     make_mail()
     job = job_of(claim_one())
     pool = Pool(1, accepted=lambda *_: None, wake=lambda: None)
@@ -156,7 +158,7 @@ def test_a_result_that_was_put_aside_rests_longer_each_time() -> None:
     pool.put_aside(job)
     pool.stop(timeout=10)
 
-    assert ([], True) == (pool.finished(), pool.next_aside_at > first)
+    assert ([], True) == (pool.finished(), pool.next_aside_at > first + 50)
     pool.forget([(job, SENT)])
     assert pool.next_aside_at == float("inf")
 
@@ -318,7 +320,7 @@ def test_a_mail_that_expired_while_it_was_tried_is_claimed_at_once_and_stopped(i
     claim = claim_one()
     with turn() as cursor:
         start(cursor, [claim], sender=SENDER, lease_seconds=60)
-        Email.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
+        Email.objects.update(expires_at=timezone.now() - timedelta(hours=1))
         settle(cursor, [settlement(claim, AttemptOutcome.RETRY, retry_after=600.0)])
     effects = make_turn().run(Plan(starting=[claim_one()]))
 
