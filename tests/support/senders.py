@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,14 +32,14 @@ class Senders:
 
     @contextmanager
     def start(
-        self, *arguments: str, env: dict[str, str] | None = None, prefix: tuple[str, ...] = ()
+        self, *arguments: str, env: Mapping[str, str | None] | None = None, prefix: tuple[str, ...] = ()
     ) -> Iterator[RunningProcess]:
         """Run `send_queued_mail` during the block; it is killed at its end if it still runs.
 
         `prefix` is a command that becomes the sender: it gets the sender's command line as its arguments.
         """
         command = (*prefix, *MANAGE, "send_queued_mail", *arguments)
-        with running(*command, env=self._environment | (env or {})) as process:
+        with running(*command, env={**self._environment, **(env or {})}) as process:
             yield process
 
 
