@@ -31,11 +31,14 @@ WITH RECURSIVE {HEADS}, lane AS (
     FROM head
 )"""
 
+# Where a lane is empty, what comes next sorts behind this, but for what bears an early time or was committed late.
+SEEN_UNTIL = "now() - interval '1 second'"
+
 # The same from where each lane was left to what is due in a moment: nothing that is finished is in the way, but what
 # came in behind is not seen.
 KNOWN = f"""
 WITH lane AS (
-    SELECT known.backend_alias, known.priority, coalesce(head.due, greatest(known.due, {{seen_until}})) AS begin_due,
+    SELECT known.backend_alias, known.priority, coalesce(head.due, greatest(known.due, {SEEN_UNTIL})) AS begin_due,
         coalesce(head.id - 1::bigint, known.id) AS begin_id, head.id IS NOT NULL AS is_due
     FROM unnest(%(aliases)s::text[], %(priorities)s::int[], %(dues)s::timestamptz[], %(ids)s::bigint[])
         AS known(backend_alias, priority, due, id)
@@ -48,9 +51,6 @@ WITH lane AS (
     ) head ON true
 )"""
 
-# Where a lane is empty, what comes next sorts behind this, but for what bears an early time or was committed late.
-SEEN_UNTIL = "now() - interval '1 second'"
-
 # The health of the backends is wanted at every look, and costs no statement of its own.
 READ = """{lanes}
 SELECT lane.backend_alias, lane.priority, lane.is_due, lane.begin_due::text, lane.begin_id, ({seen_until})::text,
@@ -58,10 +58,7 @@ SELECT lane.backend_alias, lane.priority, lane.is_due, lane.begin_due::text, lan
 FROM lane FULL JOIN mailqueue_backendhealth ON mailqueue_backendhealth.alias = lane.backend_alias
 ORDER BY lane.priority DESC, lane.backend_alias
 """
-READ_ALL, READ_KNOWN = (
-    READ.format(lanes=lanes.format(seen_until=SEEN_UNTIL), seen_until=SEEN_UNTIL, health=COLUMNS)
-    for lanes in (ALL, KNOWN)
-)
+READ_ALL, READ_KNOWN = (READ.format(lanes=lanes, seen_until=SEEN_UNTIL, health=COLUMNS) for lanes in (ALL, KNOWN))
 
 LaneKey = tuple[str, int]
 """An alias as the rows spell it, and a priority."""

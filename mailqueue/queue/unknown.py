@@ -12,6 +12,7 @@ from mailqueue.queue.settle import stop
 
 NOTE = "Nobody knows whether the mail server took the mail: it may have arrived."
 
+# `+ 0`: see CLOSING.
 RESEND = f"""
 UPDATE post_office_email SET status = {STATUS.requeued}, last_updated = now(),
     scheduled_time = now() + %s * interval '1 second'
