@@ -24,7 +24,15 @@ from mailqueue import EmailBackend
 from mailqueue.models import Attempt
 from mailqueue.testing.smtp_server import SmtpServer
 from tests.support.processes import RunningProcess
-from tests.support.senders import Senders, copies, queue_mails, statuses, subjects_of, wait_until_sent
+from tests.support.senders import (
+    Senders,
+    copies,
+    queue_mails,
+    statuses,
+    subjects_of,
+    wait_until_alive,
+    wait_until_sent,
+)
 from tests.support.waiting import wait_until
 from tests.support.wrong_clock import build as build_clock
 from tests.support.wrong_clock import environment_with_clock
@@ -50,14 +58,15 @@ def clock_off_by(tmp_path_factory: pytest.TempPathFactory) -> WrongClock:
 def test_senders_whose_clocks_are_ten_minutes_apart_hold_their_leases_against_each_other(
     senders: MakeSenders, server: SmtpServer, clock_off_by: WrongClock
 ) -> None:
-    # Longer than a lease for each mail, which takes two replies: without a lease that holds, the other sender would
+    # Longer than a lease for each mail, which takes four replies: without a lease that holds, the other sender would
     # reap it. The lease itself outlasts a machine that is busy for a moment.
-    lease_seconds = 4
-    server.latency = 0.6 * lease_seconds
-    subjects = queue_mails(8)
+    lease_seconds = 8
+    server.latency = 0.3 * lease_seconds
     make = senders(CONCURRENCY=CONNECTIONS, LEASE_SECONDS=lease_seconds)
     wrong = timedelta(minutes=5)
     with make.start(env=clock_off_by(wrong)) as fast, make.start(env=clock_off_by(-wrong)) as slow:
+        wait_until_alive(2)
+        subjects = queue_mails(8)
         wait_until_sent(8)
         hours = [hour_said_by(fast), hour_said_by(slow)]
         codes = [fast.stop(), slow.stop()]
@@ -69,8 +78,8 @@ def test_senders_whose_clocks_are_ten_minutes_apart_hold_their_leases_against_ea
 
 
 def hour_said_by(sender: RunningProcess) -> datetime:
-    """Return the time of the first event of a sender, by its host's clock."""
-    return datetime.fromisoformat(sender.said().split()[0])
+    """Return the time at which a sender started, by its host's clock."""
+    return datetime.fromisoformat(sender.wait_for(r"^(\S+) INFO sender\.started")[1])
 
 
 @pytest.mark.parametrize("minutes", [5, -5])
@@ -103,20 +112,22 @@ def test_a_sender_that_wakes_up_after_three_leases_sends_nothing_that_another_ha
     make = senders(CONCURRENCY=CONNECTIONS, LEASE_SECONDS=LEASE_SECONDS, UNKNOWN_RESEND_AFTER=0.1)
     with make.start() as stopped:
         server.wait_for(2)
-        started = Attempt.objects.filter(outcome=None, started_at__isnull=False)
-        wait_until(started.exists)
+        attempts = Attempt.objects.filter(sender=stopped.wait_for(r"sender\.started sender=(\S+)")[1])
+        wait_until(attempts.filter(outcome=None, started_at__isnull=False).exists)
         stopped.send(signal.SIGSTOP)
         stopped_at = time.monotonic()
-        in_flight = dict(started.values_list("pk", "email__subject"))
         old_sessions = server.connect_count
         with make.start() as other:
-            wait_until(lambda: Attempt.objects.filter(pk__in=in_flight, outcome="unknown").count() == len(in_flight))
-            taken_over = Email.objects.filter(subject__in=in_flight.values())
-            wait_until(lambda: not taken_over.exclude(status=STATUS.sent).exists())
+            # What the database had been told before the stop is done by then, too.
+            wait_until(lambda: attempts.filter(outcome="unknown").exists() and not attempts.open().exists())
+            in_flight = dict(attempts.filter(outcome="unknown").values_list("pk", "email__subject"))
+            # All of it, not only what was taken over: two senders at work might take each other for dead.
+            wait_until_sent(24)
             wait_until(lambda: time.monotonic() > stopped_at + 3 * LEASE_SECONDS)
             resumed_at = time.monotonic()
             stopped.send(signal.SIGCONT)
-            wait_until(lambda: not Email.objects.exclude(status=STATUS.sent).exists())
+            for email_id in attempts.filter(pk__in=in_flight).values_list("email_id", flat=True):
+                stopped.wait_for(rf"(attempt\.lost|mail\.sent) email={email_id} ")
             assert [0, 0] == [stopped.stop(), other.stop()]
 
     finished = [m for m in server.messages if m.connection <= old_sessions and m.accepted_at > resumed_at]
@@ -150,9 +161,10 @@ def test_a_disk_that_is_full_for_the_journal_is_said_once_a_minute_and_costs_no_
         limit(sender, resource.RLIMIT_FSIZE, 150)
         queue_mails(60, prefix="full")
         wait_until_sent(80)
-        complaints = sender.said().count("ERROR journal.failed")
         limit(sender, resource.RLIMIT_FSIZE, resource.RLIM_INFINITY)
         wait_until(lambda: queue_mails(1, prefix=f"after-{time.monotonic()}") and "journal.back" in sender.said())
+        # By then all that came before has come through the pipe as well.
+        complaints = sender.said().count("ERROR journal.failed")
         queue_mails(20, prefix="last")
         wait_until(lambda: not Email.objects.exclude(status=STATUS.sent).exists())
         sender.send(signal.SIGKILL)
@@ -213,7 +225,8 @@ def test_a_mail_that_is_too_large_for_the_memory_fails_alone(
 
 
 def test_a_sender_that_has_no_memory_for_a_while_lives_and_goes_on(senders: MakeSenders, server: SmtpServer) -> None:
-    with senders(CONCURRENCY=CONNECTIONS, RETRY_DELAYS=[1]).start(env=SHORT_OF_MEMORY) as sender:
+    # A mail that there is no memory for fails at its third try: that comes long after there is some again.
+    with senders(CONCURRENCY=CONNECTIONS, RETRY_DELAYS=[4, 10]).start(env=SHORT_OF_MEMORY) as sender:
         queue_mails(20, prefix="before")
         wait_until_sent(20)
         memory = Path(f"/proc/{sender.pid}/statm").read_text().split()
@@ -226,7 +239,7 @@ def test_a_sender_that_has_no_memory_for_a_while_lives_and_goes_on(senders: Make
             sender.popen.wait(STARVED_SECONDS)
         limit(sender, resource.RLIMIT_AS, resource.RLIM_INFINITY)
         queue_mails(20, prefix="after")
-        wait_until(lambda: not Email.objects.exclude(status__in=[STATUS.sent, STATUS.failed]).exists())
+        wait_until(lambda: not Email.objects.exclude(status__in=[STATUS.sent, STATUS.failed]).exists(), seconds=60)
         assert sender.stop() == 0
 
     large = [f"large-{number}" for number in range(CONNECTIONS)]
@@ -269,7 +282,7 @@ def test_what_a_dead_sender_of_another_host_held_is_taken_over_and_proven_when_t
     with host("one", CONCURRENCY=1).start(env={"MAILQUEUE_FAULTS": "journaled=kill@5"}) as killed:
         killed.wait()
     with host("two").start() as other:
-        wait_until(lambda: statuses() == {STATUS.sent: 19, STATUS.failed: 1})
+        wait_until(lambda: statuses() == {STATUS.sent: 19, STATUS.failed: 1}, seconds=60)
         (held,) = Email.objects.filter(mailqueue_state__reason="unknown")
         with host("one").start() as back:
             wait_until_sent(20)

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 MakeSenders = Callable[..., Senders]
 LATENCY = 0.005
-SHORT_LEASE_SECONDS = 5
+LEASE_SECONDS = 20
 
 
 def kill(senders: Senders, server: SmtpServer, *, kills: int, mails: int) -> tuple[list[Life], Damage]:
@@ -37,7 +37,7 @@ def kill(senders: Senders, server: SmtpServer, *, kills: int, mails: int) -> tup
 def test_kills_lose_nothing_and_leave_at_most_one_copy_for_each_connection_marked_as_unknown(
     senders: MakeSenders, server: SmtpServer, kills: int, mails: int
 ) -> None:
-    make = senders(LEASE_SECONDS=SHORT_LEASE_SECONDS, UNKNOWN_RESEND_AFTER=1)
+    make = senders(LEASE_SECONDS=LEASE_SECONDS, UNKNOWN_RESEND_AFTER=1)
     lives, damage = kill(make, server, kills=kills, mails=mails)
 
     assert set() == damage.lost
@@ -52,7 +52,7 @@ def test_kills_lose_nothing_and_leave_at_most_one_copy_for_each_connection_marke
 
 @pytest.mark.parametrize(("kills", "mails"), [(16, 600), pytest.param(100, 4000, marks=pytest.mark.nightly)])
 def test_with_hold_kills_leave_no_copy(senders: MakeSenders, server: SmtpServer, kills: int, mails: int) -> None:
-    make = senders(LEASE_SECONDS=SHORT_LEASE_SECONDS, UNKNOWN_OUTCOME="hold")
+    make = senders(LEASE_SECONDS=LEASE_SECONDS, UNKNOWN_OUTCOME="hold")
     _, damage = kill(make, server, kills=kills, mails=mails)
 
     assert Counter() == damage.copies_by_mail

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import timedelta
+from itertools import pairwise
 
 import pytest
 from django.core.mail import EmailMessage
@@ -17,7 +18,7 @@ from mailqueue.delivery.backends import canonical
 from mailqueue.models import Attempt, BackendHealth, RefusedFrom, SenderProcess
 from mailqueue.testing import SmtpServer
 from tests import settings as given
-from tests.support.senders import Senders, copies, missing, queue_mails, statuses, wait_until_sent
+from tests.support.senders import Senders, copies, missing, queue_mails, statuses, wait_until_alive, wait_until_sent
 from tests.support.waiting import wait_until
 
 logger = logging.getLogger(__name__)
@@ -25,12 +26,17 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 MakeSenders = Callable[..., Senders]
 BUSY = "421 4.3.2 Service not available, try again later"
+LEFT_OUT = 3
 
 
-def used_share(server: SmtpServer, *, rate: float, count: int) -> float:
-    """Return how much of what the server allows was used from the first message to the last."""
+def used_share(server: SmtpServer, *, rate: float) -> float:
+    """Return how much of what the server allows was used from the first message to the last.
+
+    The longest pauses are left out: a machine that stands still for a moment is not what is measured.
+    """
     times = sorted(accepted.accepted_at for accepted in server.messages)
-    return count / rate / (times[count - 1] - times[0])
+    pauses = sorted(after - before for before, after in pairwise(times))[:-LEFT_OUT]
+    return len(pauses) / rate / sum(pauses)
 
 
 def two_senders_at_a_limiter(
@@ -49,7 +55,7 @@ def two_senders_at_a_limiter(
     assert set() == missing(subjects, server)
     assert (0, {STATUS.sent: count}) == (copies(server), dict(statuses()))
     assert not Attempt.objects.filter(is_counted=True).exists()
-    return used_share(server, rate=rate, count=count), server.refused_count / server.command_count
+    return used_share(server, rate=rate), server.refused_count / server.command_count
 
 
 def test_two_senders_use_what_a_limiter_allows_and_are_hardly_ever_refused(
@@ -59,7 +65,7 @@ def test_two_senders_use_what_a_limiter_allows_and_are_hardly_ever_refused(
         senders, server, rate=28, count=420, RATE_LIMITS={canonical(""): {"per_second": 28, "connections": 3}}
     )
 
-    assert used > 0.7
+    assert used > 0.85
     assert refused < 0.02
 
 
@@ -113,13 +119,14 @@ def test_the_connections_of_all_senders_together_stay_below_what_is_allowed(
     senders: MakeSenders, server: SmtpServer
 ) -> None:
     server.latency = 0.01
-    queue_mails(400)
     make = senders(RATE_LIMITS={canonical(""): {"connections": 3}})
     with make.start(), make.start():
-        wait_until(lambda: SenderProcess.objects.count() == 2)
+        # Who finds another one at work has to wait for him to look up from it. These look before they begin.
+        wait_until_alive(2)
+        queue_mails(400)
         wait_until_sent(400)
 
-    assert server.most_open_connections <= 4
+    assert server.most_open_connections <= 3
 
 
 def test_nothing_of_a_paused_backend_is_claimed_until_it_is_resumed(senders: MakeSenders, server: SmtpServer) -> None:
@@ -134,6 +141,8 @@ def test_nothing_of_a_paused_backend_is_claimed_until_it_is_resumed(senders: Mak
         while_paused = len(server.messages)
         claims_before = Attempt.objects.count()
         sender.wait_for("backend.paused")
+        end = time.monotonic() + 1
+        wait_until(lambda: time.monotonic() > end, what="a few looks for mail")
         assert (while_paused, claims_before) == (len(server.messages), Attempt.objects.count())
         resume(canonical(""), using="default")
         wait_until_sent(300)

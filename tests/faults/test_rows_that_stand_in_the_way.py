@@ -11,7 +11,7 @@ from django.utils import timezone
 from post_office import mail as post_office_mail
 from post_office.models import STATUS, Email
 
-from mailqueue.models import Attempt
+from mailqueue.models import Attempt, BackendHealth
 from mailqueue.testing.smtp_server import Command, SmtpServer
 from tests.support.senders import Senders, queue_mails, wait_until_sent
 from tests.support.waiting import wait_until
@@ -93,7 +93,7 @@ def test_no_claim_stays_behind_when_a_backend_is_probed_without_a_pause(
     server.stop()
     queue_mails(20)
     with senders(PROBE_DELAYS=[0, 30]).start() as sender:
-        sender.wait_for("backend.shut")
+        wait_until(BackendHealth.objects.filter(probe_count__gte=1).exists, what="a probe")
         wait_until(lambda: not Attempt.objects.open().exists())
         assert sender.stop() == 0
 

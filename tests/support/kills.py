@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from post_office.models import STATUS, Email
 
@@ -22,6 +22,7 @@ RANDOM = "random"
 LATE = "late"
 """A sender that does not reach its point in time is killed like the random ones, counted apart, and begun again."""
 LATE_SECONDS = 20
+"""So long from when it has started its work, and not from when its process has: imports may take longer."""
 AFTER_JOURNAL = ("journaled", "settling")
 """Points that are reached when what the server took is in the journal; nothing else is in flight on one connection."""
 ALONE = (*AFTER_JOURNAL, "reaping")
@@ -45,7 +46,7 @@ class Life:
     process: RunningProcess
     stack: ExitStack
     accepted_before: int
-    started_at: float = field(default_factory=time.monotonic)
+    started_at: float | None = None
     sender: str = ""
     code: int | None = None
     is_late: bool = False
@@ -62,9 +63,11 @@ class Life:
     def is_over(self, server: SmtpServer) -> bool:
         """Say whether the process has ended; end it when its time has come."""
         if self.process.is_running():
-            if self.aim == RANDOM and self._is_at_work(server):
+            if not self._has_started():
+                return False
+            if self.aim == RANDOM and self._has_enough(server):
                 self.process.send(signal.SIGKILL)
-            elif time.monotonic() - self.started_at > LATE_SECONDS:
+            elif self.started_at and time.monotonic() - self.started_at > LATE_SECONDS:
                 self.is_late = True
                 self.process.send(signal.SIGKILL)
             return False
@@ -73,9 +76,13 @@ class Life:
         self.stack.close()
         return True
 
-    def _is_at_work(self, server: SmtpServer) -> bool:
-        enough = len(server.messages) >= self.accepted_before + self.after
-        return enough and "sender.started" in self.process.said()
+    def _has_started(self) -> bool:
+        if self.started_at is None and "sender.started" in self.process.said():
+            self.started_at = time.monotonic()
+        return self.started_at is not None
+
+    def _has_enough(self, server: SmtpServer) -> bool:
+        return len(server.messages) >= self.accepted_before + self.after
 
 
 def kill_senders(senders: Senders, server: SmtpServer, *, kills: int, mails: int) -> tuple[list[str], list[Life]]:
@@ -104,7 +111,7 @@ def kill_senders(senders: Senders, server: SmtpServer, *, kills: int, mails: int
             while points and len(running) < AT_ONCE:
                 subjects += queue_mails(share, prefix=f"life{len(lives) + len(running)}")
                 running.append(_begin(senders, server, points.pop(), stack=stack))
-            wait_until(somebody_died, seconds=3 * LATE_SECONDS, what="the end of a sender")
+            wait_until(somebody_died, seconds=5 * LATE_SECONDS, what="the end of a sender")
             if len(lives) % 50 == 0:
                 logger.info("%d kills, %d mails accepted", len(lives), len(server.messages))
     return subjects, lives

@@ -64,8 +64,12 @@ class TcpProxy:
         self._is_frozen = False
         self._links: list[Link] = []
         self._lock = threading.Lock()
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
+        # Bound, but deaf: keeps the port ours while nobody may connect.
+        self._reserved = socket.socket()
+        self._reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._reserved.bind(("127.0.0.1", 0))
+        self.port: int = self._reserved.getsockname()[1]
+        self._listener = socket.create_server(("127.0.0.1", self.port))
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
@@ -73,6 +77,7 @@ class TcpProxy:
 
     def __exit__(self, *_: object) -> None:
         self.refuse()
+        self._reserved.close()
 
     def freeze(self) -> None:
         """Drop everything from now on, in both directions, and close nothing."""
