@@ -177,9 +177,11 @@ def test_connect_timeout(serve: Serve, connect: Connect, stack: ExitStack) -> No
     ],
 )
 def test_a_greeting_that_fails_counts_one_on_the_breaker(
-    serve: Serve, connect: Connect, script: dict[str, Any], stage: Stage
+    serve: Serve, connect: Connect, impatient: Callable[..., None], script: dict[str, Any], stage: Stage
 ) -> None:
-    outcome = connect(serve(script), timeout=SHORT_SECONDS).deliver(letter(), OPEN)
+    if stage is Stage.GREETING:
+        impatient(stage)
+    outcome = connect(serve(script)).deliver(letter(), OPEN)
 
     assert (Verdict.DEFER, stage, Blame.BACKEND, Trouble.CONNECT) == seen(outcome)
     assert BREAKER_WAITS == fate(outcome)
@@ -277,10 +279,11 @@ def test_a_line_lost_before_the_final_dot_is_tried_again_at_once(
 
 @pytest.mark.parametrize("script", [*LOSSES, {"RCPT": Silence()}, {"DATA": Silence()}])
 def test_a_line_lost_twice_before_the_final_dot_is_the_messages(
-    serve: Serve, connect: Connect, script: dict[str, Any]
+    serve: Serve, connect: Connect, impatient: Callable[..., None], script: dict[str, Any]
 ) -> None:
     server = serve(script)
-    carrier = connect(server, timeout=SHORT_SECONDS)
+    impatient(Stage.MAIL, Stage.RCPT, Stage.DATA)
+    carrier = connect(server)
 
     outcome = carrier.deliver(letter(body="x" * 5_000_000), OPEN)
 
@@ -785,11 +788,12 @@ def test_421_at_rcpt_after_some_were_accepted_nobody_has_it(serve: Serve, connec
 
 @pytest.mark.parametrize("answer", [Drop(), Silence(), Unanswered(), Unanswered(drop=False)])
 def test_a_line_lost_after_the_final_dot_is_unknown_and_resent_once_or_held(
-    serve: Serve, connect: Connect, answer: Any
+    serve: Serve, connect: Connect, impatient: Callable[..., None], answer: Any
 ) -> None:
     server = serve({"BODY": answer})
+    impatient(Stage.FINAL_DOT)
 
-    outcome = connect(server, timeout=SHORT_SECONDS).deliver(letter(), OPEN)
+    outcome = connect(server).deliver(letter(), OPEN)
 
     assert (Verdict.UNKNOWN, Stage.FINAL_DOT, Blame.NONE, Trouble.NONE) == seen(outcome)
     assert [(AttemptOutcome.UNKNOWN, False, 600, None), UNTIL_ASKED, UNTIL_ASKED, 1] == [
@@ -881,7 +885,7 @@ def test_expired_cancelled_and_unconfigured_mail_goes_to_no_server(
     mailqueue.cancel(cancelled)
     queued("good", priority=0)
     with senders().start("--until-empty") as sender:
-        code = sender.wait(seconds=30)
+        code = sender.wait()
 
     assert (0, ["good"]) == (code, [sent.message["Subject"] for sent in server.messages])
     assert {expired.pk: "expired", cancelled.pk: "cancelled", gone.pk: "held"} == dict(
@@ -907,7 +911,7 @@ class Service(BaseEmailBackend):
 
     def send_messages(self, email_messages: Any) -> int:
         for mail in email_messages:
-            response = requests.post(self.url, data=mail.body, timeout=5)
+            response = requests.post(self.url, data=mail.body, timeout=30)
             if response.status_code != 200:
                 raise AnymailRequestsAPIError(email_message=mail, response=response, backend=self)
         return len(email_messages)

@@ -371,7 +371,7 @@ class Signing(SmtpBackend):
 
 
 def _signing(server: SmtpServer) -> DjangoCarrier:
-    return DjangoCarrier(lambda: Signing(alias="test", host=server.host, port=server.port, timeout=5))
+    return DjangoCarrier(lambda: Signing(alias="test", host=server.host, port=server.port, timeout=30))
 
 
 def test_a_projects_own_smtp_backend_sends_in_its_own_way_over_one_connection() -> None:
@@ -451,7 +451,7 @@ def test_whom_a_backend_names_in_its_own_way_is_found_by_the_address() -> None:
 
     names = ["Ann <a@example.net>", "Bob <b@example.net>", "Carl <c@example.net>"]
     with SmtpServer({"RCPT": refuse_b}) as server:
-        carrier = DjangoCarrier(lambda: Backwards(alias="test", host=server.host, port=server.port, timeout=5))
+        carrier = DjangoCarrier(lambda: Backwards(alias="test", host=server.host, port=server.port, timeout=30))
         outcome = carrier.deliver(letter(recipients=names), OPEN)
         carrier.close()
 

@@ -18,7 +18,7 @@ from mailqueue.testing import Command, Drop, Silence, SmtpServer, Unanswered
 from tests.support.letters import CLOSED, OPEN, RECIPIENT, ScriptedFence, letter
 from tests.support.loose_smtp import LooseSmtp
 
-SHORT_SECONDS = 0.3
+LONG_SECONDS = 30.0
 THREE = ["a@example.net", "b@example.net", "c@example.net"]
 SENT = (Verdict.SENT, Stage.DONE, Blame.NONE, Trouble.NONE)
 
@@ -46,7 +46,7 @@ def serve(stack: ExitStack) -> Callable[..., SmtpServer]:
 @pytest.fixture
 def connect(stack: ExitStack) -> Callable[..., SmtpCarrier]:
     def connect(server: SmtpServer | LooseSmtp, *, distrust: Distrust | None = None, **options: Any) -> SmtpCarrier:
-        given: dict[str, Any] = {"alias": "test", "host": server.host, "port": server.port, "timeout": 5}
+        given: dict[str, Any] = {"alias": "test", "host": server.host, "port": server.port, "timeout": LONG_SECONDS}
         carrier = SmtpCarrier(EmailBackend(**given | options), distrust=distrust or Distrust())
         stack.callback(carrier.close)
         return carrier
@@ -262,19 +262,23 @@ STAGES = {"MAIL": Stage.MAIL, "RCPT": Stage.RCPT, "DATA": Stage.DATA}
 @pytest.mark.parametrize("answer", [Drop(), Silence(), "zzz what"], ids=["lost", "silent", "garbled"])
 @pytest.mark.parametrize("verb", STAGES)
 def test_a_loss_has_the_stage_of_the_first_reply_that_is_missing(
-    serve: Serve, connect: Connect, verb: str, answer: Any
+    serve: Serve, connect: Connect, impatient: Callable[..., None], verb: str, answer: Any
 ) -> None:
     server = serve({verb: answer})
+    impatient(STAGES[verb], Stage.MAIL)
 
-    outcome = connect(server, timeout=SHORT_SECONDS).deliver(letter(), OPEN)
+    outcome = connect(server).deliver(letter(), OPEN)
 
     assert (Verdict.RETRY, STAGES[verb], Blame.MESSAGE, Trouble.NONE) == _seen(outcome)
     assert ([True, False], 2) == ([session.pipelined for session in server.sessions], server.connect_count)
 
 
-def test_a_server_that_loses_commands_is_spoken_to_one_by_one_at_once(stack: ExitStack, connect: Connect) -> None:
+def test_a_server_that_loses_commands_is_spoken_to_one_by_one_at_once(
+    stack: ExitStack, connect: Connect, impatient: Callable[..., None]
+) -> None:
     server = stack.enter_context(LooseSmtp(forgets=True))
-    carrier = connect(server, timeout=SHORT_SECONDS)
+    impatient(Stage.MAIL)
+    carrier = connect(server)
 
     outcomes = [carrier.deliver(letter(), OPEN) for _ in range(2)]
 
@@ -286,11 +290,12 @@ def test_a_server_that_loses_commands_is_spoken_to_one_by_one_at_once(stack: Exi
 
 
 def test_a_server_that_loses_commands_after_a_refusal_is_not_waited_for_twice(
-    stack: ExitStack, connect: Connect
+    stack: ExitStack, connect: Connect, impatient: Callable[..., None]
 ) -> None:
+    impatient(Stage.MAIL)
     server = stack.enter_context(LooseSmtp({"MAIL": b"451 4.3.0 later\r\n"}, forgets=True))
     distrust = Distrust()
-    carrier = connect(server, timeout=SHORT_SECONDS, distrust=distrust)
+    carrier = connect(server, distrust=distrust)
 
     outcome = carrier.deliver(letter(), OPEN)
 
@@ -458,9 +463,8 @@ def both() -> Iterator[Callable[[dict[str, Any]], list[Outcome]]]:
             recipients = [f"{number}@example.net" for number in range(len(replies["RCPT"]))]
             outcomes = []
             for server in (plain, modern):
-                carrier = SmtpCarrier(
-                    EmailBackend(alias="test", host=server.host, port=server.port, timeout=5), distrust=Distrust()
-                )
+                backend = EmailBackend(alias="test", host=server.host, port=server.port, timeout=LONG_SECONDS)
+                carrier = SmtpCarrier(backend, distrust=Distrust())
                 outcomes.append(_what_matters(carrier.deliver(letter(recipients=recipients), OPEN)))
                 carrier.close()
             return outcomes

@@ -14,7 +14,6 @@ from mailqueue.delivery.smtp_pipelining import Distrust
 from mailqueue.testing.smtp_server import CERTIFICATE, Command, CutBody, Drop, Silence, SmtpServer, Unanswered
 from tests.support.letters import CLOSED, OPEN, RECIPIENT, SENDER, ScriptedFence, broken_letter, letter, message
 
-SHORT_SECONDS = 0.3
 LARGE_BODY = "0123456789 " * 700_000
 """More than the sockets' buffers hold, so that a server that stops reading is noticed in the body."""
 
@@ -303,9 +302,10 @@ def test_a_server_without_ehlo_is_greeted_with_helo(serve: Serve, connect: Conne
     ],
 )
 def test_a_server_that_falls_silent_is_waited_for_no_longer_than_the_time_out(
-    serve: Serve, connect: Connect, verb: str, verdict: Verdict, stage: Stage
+    serve: Serve, connect: Connect, impatient: Callable[..., None], verb: str, verdict: Verdict, stage: Stage
 ) -> None:
-    carrier = connect(serve({verb: Silence()}), timeout=SHORT_SECONDS)
+    impatient(stage, Stage.MAIL)
+    carrier = connect(serve({verb: Silence()}))
 
     outcome = carrier.deliver(letter(), OPEN)
 

@@ -366,7 +366,7 @@ def test_what_a_thread_had_at_hand_when_it_failed_is_not_kept(house: House, hear
     house.tasks[0].put(ask)
     seen = heard.get(timeout=LONG)
 
-    wait_until(lambda: seen() is None, what="the mail to be forgotten", seconds=5)
+    wait_until(lambda: seen() is None, what="the mail to be forgotten")
 
 
 def test_who_gets_no_order_in_time_is_told_so_and_may_wait_again(heard: "queue.SimpleQueue[Any]") -> None:
